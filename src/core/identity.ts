@@ -1,0 +1,105 @@
+import { channelFor } from './channel.ts'
+import { RealtimeError } from './errors.ts'
+
+/** What an identity may want to do with a channel. */
+export type Action = 'subscribe' | 'publish' | 'presence'
+
+/**
+ * Channels that a token grants: exact names and prefixes. Prefixes are compared as text, so that nothing a token holds
+ * becomes a pattern with a cost.
+ */
+export class Grants {
+  readonly #exact = new Set<string>()
+  readonly #prefixes: string[] = []
+
+  /** @param grants exact channels, or prefixes that end in `*` (`chat:*`, `*`). A `*` elsewhere matches nothing. */
+  constructor (grants: readonly string[] = []) {
+    for (const grant of grants) {
+      if (grant.endsWith('*')) this.#prefixes.push(grant.slice(0, -1))
+      else this.#exact.add(grant)
+    }
+  }
+
+  /** Whether a channel is granted. */
+  has (channel: string): boolean {
+    return this.#exact.has(channel) || this.#prefixes.some(prefix => channel.startsWith(prefix))
+  }
+}
+
+/** Who is calling: a user with a token, or a backend with the API key. Immutable; a refreshed token makes a new one. */
+export interface Identity {
+  /** The token's `sub`. Absent for a backend. */
+  readonly user?: string
+  readonly tenant?: string
+  /** A backend may do everything in its tenant. */
+  readonly backend: boolean
+  /** When the token ends, Unix ms. Absent for a backend. */
+  readonly expires?: number
+  readonly grants: Readonly<Record<Action, Grants>>
+  /** Channels that this identity listens to without asking: `user:<sub>`, and `tenant:<tenant>` with a tenant. */
+  readonly own: readonly string[]
+}
+
+const none = new Grants()
+const MAX_ID = 256
+
+/** The identity of a caller with the API key, in the tenant it names. */
+export function backendIdentity (tenant: string | undefined): Identity {
+  if (tenant !== undefined) ownChannel('tenant', text(tenant, 'tenant'))
+  return { tenant, backend: true, grants: { subscribe: none, publish: none, presence: none }, own: [] }
+}
+
+/**
+ * The identity in a verified token's claims.
+ * Throws `unauthorized` when a claim is missing or has the wrong shape, naming the claim.
+ */
+export function identityOf (claims: unknown): Identity {
+  if (typeof claims !== 'object' || claims === null || Array.isArray(claims)) throw invalid('its payload is no object')
+  const { sub, exp, tenant, subscribe, publish, presence } = claims as Record<string, unknown>
+  const user = text(sub, 'sub')
+  if (typeof exp !== 'number' || !Number.isFinite(exp)) throw invalid("'exp' must be a number of seconds")
+  const scope = tenant === undefined ? undefined : text(tenant, 'tenant')
+  const subscribes = new Grants(list(subscribe, 'subscribe'))
+  const own = [ownChannel('user', user)]
+  if (scope !== undefined) own.push(ownChannel('tenant', scope))
+  return {
+    user,
+    tenant: scope,
+    backend: false,
+    expires: exp * 1000,
+    grants: {
+      subscribe: subscribes,
+      publish: new Grants(list(publish, 'publish')),
+      presence: presence === undefined ? subscribes : new Grants(list(presence, 'presence'))
+    },
+    own
+  }
+}
+
+/** Whether an identity may do something with a channel of its own tenant. Says nothing about the namespace's rules. */
+export function may (identity: Identity, action: Action, channel: string): boolean {
+  if (identity.backend) return true
+  if (action === 'subscribe' && identity.own.includes(channel)) return true
+  return identity.grants[action].has(channel)
+}
+
+function text (value: unknown, name: string): string {
+  if (typeof value === 'string' && value !== '' && value.length <= MAX_ID && value.isWellFormed()) return value
+  throw invalid(`'${name}' must be a text of 1 to ${MAX_ID} characters`)
+}
+
+function list (value: unknown, claim: string): string[] {
+  if (value === undefined) return []
+  if (Array.isArray(value) && value.every(item => typeof item === 'string')) return value
+  throw invalid(`'${claim}' must be a list of channels or prefixes`)
+}
+
+function invalid (why: string): RealtimeError {
+  return new RealtimeError('unauthorized', `The token is not valid here: ${why}.`)
+}
+
+function ownChannel (namespace: 'user' | 'tenant', id: string): string {
+  const channel = channelFor(namespace, id)
+  if (channel !== undefined) return channel
+  throw invalid(`its ${namespace} is too long: percent-encoded it must fit the 127 characters of a channel`)
+}

@@ -1,0 +1,51 @@
+import secureJson from 'secure-json-parse'
+import { MAX_DEPTH } from './protocol.ts'
+import { ProtocolError, RealtimeError } from './errors.ts'
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const OPENING = new Set([0x5b, 0x7b])
+const CLOSING = new Set([0x5d, 0x7d])
+
+/** Whether brackets outside of strings nest deeper than `limit`. One pass over the text, before anything recursive sees it. */
+export function tooDeep (text: string, limit = MAX_DEPTH): boolean {
+  let depth = 0
+  let inString = false
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (inString) {
+      if (code === BACKSLASH) i++
+      else if (code === QUOTE) inString = false
+    } else if (code === QUOTE) {
+      inString = true
+    } else if (OPENING.has(code)) {
+      if (++depth > limit) return true
+    } else if (CLOSING.has(code)) {
+      depth--
+    }
+  }
+  return false
+}
+
+/**
+ * JSON of a client. Throws a `ProtocolError` for what is no JSON or nests too deep, and `bad_request` for keys that would
+ * reach an object's prototype.
+ */
+export function parseJson (text: string): unknown {
+  if (tooDeep(text)) throw new ProtocolError(`nested deeper than ${MAX_DEPTH} levels`)
+  try {
+    return secureJson.parse(text, { protoAction: 'error', constructorAction: 'error' })
+  } catch (error) {
+    if (isJson(text)) throw new RealtimeError('bad_request', "The keys '__proto__' and 'constructor.prototype' are not accepted: rename them.")
+    throw new ProtocolError('not JSON', { cause: error })
+  }
+}
+
+function isJson (text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,18 @@
+/** One task at a time per key, in the order they came. Tasks of different keys don't wait for each other. */
+export class Serial {
+  readonly #tails = new Map<string, Promise<unknown>>()
+
+  /** Whether something runs or waits under a key. */
+  busy (key: string): boolean { return this.#tails.has(key) }
+
+  /** Runs a task after all earlier ones of its key, and settles as it does. A failed task does not stop the next. */
+  async run<T> (key: string, task: () => Promise<T>): Promise<T> {
+    const run = (this.#tails.get(key) ?? Promise.resolve()).then(task, task)
+    this.#tails.set(key, run)
+    try {
+      return await run
+    } finally {
+      if (this.#tails.get(key) === run) this.#tails.delete(key)
+    }
+  }
+}
