@@ -1,0 +1,109 @@
+import { randomBytes } from 'node:crypto'
+import type { Backlog, Reader } from './backlog.ts'
+import type { Batch } from './batch.ts'
+import type { Identity } from './identity.ts'
+import { closes, type Close, type ControlFrame } from './protocol.ts'
+import type { Transport } from './transport/transport.ts'
+
+/** What a connection needs from its owner. */
+export interface ConnectionOwner {
+  readonly backlog: Backlog
+  /** Called once, as the connection stops being open: it hears nothing from here on. */
+  ended (connection: Connection, code: number): void
+}
+
+/** One client: who it is, what it listens to, and the rule for readers that are too slow. Holds no timer; sweeps look at its times. */
+export class Connection implements Reader {
+  /** Unguessable: knowing it may become a right. */
+  readonly id = randomBytes(16).toString('base64url')
+  readonly transport: Transport
+  /** Replaced when the token is refreshed; user and tenant never change. */
+  identity: Identity
+  /** Channel -> key, of everything it listens to. */
+  readonly channels = new Map<string, string>()
+  /** Subscriptions on their way, so that a limit holds for them too. */
+  joining = 0
+  /** Unix ms. */
+  lastCommandAt: number
+  lastHeartbeatAt: number
+  /** When the ping that waits for its pong was sent; 0 when none does. */
+  pingedAt = 0
+  /** Whether it was told that its token ends soon. */
+  warned = false
+  /** Commands that it may send at once, refilled as time goes by. */
+  allowance: number
+  allowanceAt: number
+  /** Errors that it made in this window. */
+  errors = 0
+  errorsSince = 0
+  readonly #owner: ConnectionOwner
+  #open = true
+
+  constructor (owner: ConnectionOwner, transport: Transport, identity: Identity, now: number, allowance = 0) {
+    this.#owner = owner
+    this.transport = transport
+    this.identity = identity
+    this.lastCommandAt = this.lastHeartbeatAt = this.allowanceAt = now
+    this.allowance = allowance
+  }
+
+  /** Whether it still hears anything. */
+  get open (): boolean { return this.#open }
+  get buffered (): number { return this.transport.buffered }
+
+  /**
+   * Writes a batch, without ever waiting for the reader: one that is behind gets no volatile messages, and one that is over
+   * its limit is closed and comes back by resuming. A batch larger than the limit is no reason while nothing else waits.
+   * Answers whether anything was written.
+   */
+  deliver (batch: Batch): boolean {
+    if (!this.#open) return false
+    const { transport } = this
+    const { backlog } = this.#owner
+    const waiting = transport.buffered
+    const bytes = batch.bytes(transport.framing, this.id, waiting > backlog.volatileLimit)
+    if (bytes === undefined) return false
+    if (waiting > 0 && waiting + bytes.length > backlog.perReader) {
+      this.close(closes.tooSlow)
+      return false
+    }
+    transport.write(bytes)
+    const left = transport.buffered
+    if (left > 0 || waiting > 0) backlog.note(this, left)
+    return true
+  }
+
+  /** Writes one frame for this client. */
+  send (frame: ControlFrame): void {
+    if (!this.#open) return
+    this.transport.send(frame)
+    const left = this.transport.buffered
+    if (left > this.#owner.backlog.perReader) this.close(closes.tooSlow)
+    else if (left > 0) this.#owner.backlog.note(this, left)
+  }
+
+  /** Ends it with a code of the table; the first reason counts. */
+  close (close: Close): void {
+    if (!this.#end(close.code)) return
+    this.transport.close(close)
+  }
+
+  /** Ends it at once: no closing handshake, and what waits for it is dropped. */
+  cut (): void {
+    this.#end(closes.tooSlow.code)
+    this.transport.destroy()
+  }
+
+  /** The transport is gone, for whatever reason. */
+  gone (code: number): void {
+    this.#end(code)
+    this.#owner.backlog.note(this, 0)
+  }
+
+  #end (code: number): boolean {
+    if (!this.#open) return false
+    this.#open = false
+    this.#owner.ended(this, code)
+    return true
+  }
+}

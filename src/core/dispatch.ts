@@ -1,0 +1,106 @@
+import { commandId, parseCommand } from './command.ts'
+import type { Connection } from './connection.ts'
+import { ProtocolError, RealtimeError, visible } from './errors.ts'
+import type { Identity } from './identity.ts'
+import { parseJson } from './json.ts'
+import { closes, type Command, type CommandId } from './protocol.ts'
+import type { Realtime } from './realtime.ts'
+
+/** Errors that a connection may make within {@link ERROR_WINDOW} before it is closed. */
+const MAX_ERRORS = 100
+const ERROR_WINDOW = 10_000
+
+export interface DispatchOptions {
+  readonly realtime: Realtime
+  /** Who a token belongs to; rejects with `unauthorized`. */
+  readonly verify: (token: string) => Promise<Identity>
+  /** Hears of failures that are not the client's. */
+  readonly failed: (error: unknown) => void
+}
+
+/** From a client's frame to what it asked for, and the answer. Never throws. */
+export class Dispatch {
+  readonly #realtime: Realtime
+  readonly #verify: DispatchOptions['verify']
+  readonly #failed: DispatchOptions['failed']
+
+  constructor ({ realtime, verify, failed }: DispatchOptions) {
+    this.#realtime = realtime
+    this.#verify = verify
+    this.#failed = failed
+  }
+
+  /** Takes one frame of a client. Commands run side by side; publishes keep the order they came in. */
+  receive (connection: Connection, text: string, now = Date.now()): void {
+    if (!connection.open) return
+    let id: CommandId | undefined
+    try {
+      const value = parseJson(text)
+      id = commandId(value)
+      const command = parseCommand(value)
+      this.spend(connection, now)
+      connection.lastCommandAt = now
+      this.#run(connection, command).catch((error: unknown) => this.#answer(connection, id, error, now))
+    } catch (error) {
+      this.#answer(connection, id, error, now)
+    }
+  }
+
+  /** Takes one from what a connection may send; throws `rate_limited` when nothing is left. Refills with time, up to two seconds' worth. */
+  spend (connection: Connection, now: number): void {
+    const { rateLimit } = this.#realtime.limits
+    const refill = Math.max(0, now - connection.allowanceAt) * rateLimit / 1000
+    connection.allowance = Math.min(rateLimit * 2, connection.allowance + refill)
+    connection.allowanceAt = now
+    if (connection.allowance < 1) throw new RealtimeError('rate_limited', `More than ${rateLimit} messages a second: slow down and send this one again.`)
+    connection.allowance--
+  }
+
+  async #run (connection: Connection, command: Command): Promise<void> {
+    const realtime = this.#realtime
+    const { id } = command
+    switch (command.type) {
+      case 'subscribe': {
+        const { channel, position } = command
+        // Without a log nothing after a given position can be vouched for.
+        const recovered = position === undefined ? undefined : false
+        return await realtime.subscribe(connection, channel, () => {
+          if (id !== undefined || recovered !== undefined) connection.send({ type: 'subscribed', id, channel, recovered })
+        })
+      }
+      case 'unsubscribe':
+        await realtime.unsubscribe(connection, command.channel)
+        if (id !== undefined) connection.send({ type: 'unsubscribed', id, channel: command.channel })
+        return
+      case 'publish': {
+        const { channel, messageId, echo } = command
+        const { position, duplicate } = await realtime.publish(connection.identity, { ...command, exclude: echo ? undefined : connection.id })
+        if (id !== undefined) connection.send({ type: 'published', id, channel, ...position, messageId, duplicate })
+        return
+      }
+      case 'auth': {
+        const identity = await this.#verify(command.token)
+        await realtime.refresh(connection, identity)
+        if (id !== undefined) connection.send({ type: 'authenticated', id, expires: identity.expires })
+        return
+      }
+      case 'ping':
+        if (id !== undefined) connection.send({ type: 'pong', id })
+    }
+  }
+
+  #answer (connection: Connection, id: CommandId | undefined, error: unknown, now: number): void {
+    if (error instanceof ProtocolError) {
+      connection.close({ code: closes.protocolError.code, reason: `protocol error: ${error.message}` })
+      return
+    }
+    const shown = visible(error)
+    if (shown.code === 'internal') this.#failed(error)
+    connection.send({ type: 'error', id, code: shown.code, message: shown.message, retry: shown.retry })
+    if (now - connection.errorsSince > ERROR_WINDOW) {
+      connection.errorsSince = now
+      connection.errors = 0
+    }
+    if (++connection.errors > MAX_ERRORS) connection.close(closes.abusive)
+  }
+}

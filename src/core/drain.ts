@@ -1,0 +1,58 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Connection } from './connection.ts'
+import { closes } from './protocol.ts'
+import type { Realtime } from './realtime.ts'
+
+/** How often slots are looked at, in ms: fine enough to be even, coarse enough to cost nothing. */
+const STEP = 50
+/** How long those who were told to leave may take for their goodbye before they are cut. */
+const GOODBYE = 2000
+
+export interface DrainOptions {
+  /** How long the instance serves on, not ready, so that balancers notice; ms. */
+  readonly delay: number
+  /** Over how long the leaving is spread; ms. */
+  readonly window: number
+}
+
+/**
+ * Sends all clients away, each in a slot of its own, evenly spread over the window, so that the instances that take them see
+ * a trickle and no storm. Every client is told its slot at once (`shutdown`), is served until then, and is closed a moment
+ * after it: time to be connected elsewhere first. Stragglers are cut. Resolves in `delay + window + 4 s` at most, whatever
+ * clients do, and at once when there are none.
+ */
+export async function drain (realtime: Realtime, { delay, window }: DrainOptions): Promise<void> {
+  realtime.enter('leaving')
+  if (delay > 0) await sleep(delay)
+  realtime.enter('draining')
+
+  const overlap = Math.min(1000, window / 5)
+  const slots = assign(realtime.connections, window - overlap)
+  for (const [connection, slot] of slots) connection.send({ type: 'shutdown', reconnectDelay: Math.round(slot) })
+
+  const began = Date.now()
+  for (;;) {
+    const elapsed = Date.now() - began
+    for (const connection of realtime.connections) {
+      // Without a slot: its request was under way as the drain began.
+      if (connection.open && elapsed >= (slots.get(connection) ?? 0) + overlap) connection.close(closes.shutdown)
+    }
+    if (realtime.connections.size === 0 || elapsed >= window) break
+    await sleep(STEP)
+  }
+
+  await until(() => realtime.connections.size === 0 && realtime.publishing === 0, GOODBYE)
+  for (const connection of realtime.connections) connection.cut()
+  await until(() => realtime.connections.size === 0, GOODBYE)
+}
+
+/** A slot for each connection, in ms: one in each part of equal length, at a random place in it, in random order. */
+function assign (connections: ReadonlySet<Connection>, length: number): Map<Connection, number> {
+  const parts = Array.from(connections, connection => ({ connection, order: Math.random() })).sort((a, b) => a.order - b.order)
+  return new Map(parts.map(({ connection }, i) => [connection, (i + Math.random()) * length / parts.length]))
+}
+
+async function until (done: () => boolean, timeout: number): Promise<void> {
+  const deadline = Date.now() + timeout
+  while (!done() && Date.now() < deadline) await sleep(STEP)
+}

@@ -1,0 +1,80 @@
+import { EventEmitter } from 'node:events'
+import { STATUS_CODES, type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+
+/** Why an upgrade is refused. */
+export interface Refusal { readonly status: number, readonly code: string, readonly message: string }
+
+export interface GateOptions {
+  /** Decides without waiting. */
+  readonly refuse: (request: IncomingMessage) => Refusal | undefined
+  /** How long an upgrade may take, authentication included; ms. */
+  readonly timeout?: number
+}
+
+/**
+ * Stands between the HTTP server's `upgrade` event and who answers it (listens to this emitter's `upgrade`). A socket that asks
+ * for an upgrade has no owner: nobody hears its errors, its end, or its silence, and each of those has killed processes or leaked
+ * descriptors. Here it has one from the first moment until it is upgraded.
+ */
+export class UpgradeGate extends EventEmitter {
+  readonly #refuse: GateOptions['refuse']
+  readonly #timeout: number
+  readonly #pending = new Set<Duplex>()
+
+  constructor ({ refuse, timeout = 10_000 }: GateOptions) {
+    super()
+    this.#refuse = refuse
+    this.#timeout = timeout
+    const pending = this.#pending
+    this.#forget = function () { pending.delete(this) }
+  }
+
+  /** Upgrades under way. */
+  get pending (): number { return this.#pending.size }
+
+  /** The `upgrade` listener of an HTTP server. */
+  readonly handle = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    socket.on('error', ignore)
+    socket.on('end', endSocket)
+    socket.on('close', this.#forget)
+    const tcp = socket as Socket
+    tcp.setTimeout(this.#timeout)
+    tcp.on('timeout', destroySocket)
+    this.#pending.add(socket)
+    const refusal = this.#refuse(request)
+    if (refusal === undefined) this.emit('upgrade', request, socket, head)
+    else refuseUpgrade(tcp, refusal)
+  }
+
+  /** The upgrade is done: the socket has an owner who hears its errors. */
+  accept (socket: Socket): void {
+    this.#pending.delete(socket)
+    socket.setTimeout(0)
+    socket.off('timeout', destroySocket)
+    socket.off('close', this.#forget)
+    socket.off('end', endSocket)
+    socket.off('error', ignore)
+  }
+
+  /** Cuts what is still under way. */
+  close (): void {
+    for (const socket of this.#pending) socket.destroy()
+  }
+
+  readonly #forget: (this: Duplex) => void
+}
+
+function refuseUpgrade (socket: Socket, { status, code, message }: Refusal): void {
+  const error = STATUS_CODES[status] ?? 'Error'
+  const body = JSON.stringify({ statusCode: status, code, error, message })
+  socket.write(`HTTP/1.1 ${status} ${error}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+  // Whatever the client still sends is read away, or its end is never heard and closing becomes a reset that eats the answer.
+  socket.resume()
+  socket.destroySoon()
+}
+
+function ignore (): void {}
+function endSocket (this: Duplex): void { this.end() }
+function destroySocket (this: Duplex): void { this.destroy() }

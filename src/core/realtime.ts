@@ -1,0 +1,262 @@
+import { randomBytes } from 'node:crypto'
+import { Backlog } from './backlog.ts'
+import type { Broker } from './broker/broker.ts'
+import { channelKey, parseChannel, rulesOf, type Namespaces } from './channel.ts'
+import { Connection, type ConnectionOwner } from './connection.ts'
+import { RealtimeError } from './errors.ts'
+import { Hub } from './hub.ts'
+import { may, type Action, type Identity } from './identity.ts'
+import { Interest } from './interest.ts'
+import { publication, type Publication } from './message.ts'
+import { silent, type Observer } from './observer.ts'
+import { closes, type Position } from './protocol.ts'
+import { Serial } from './serial.ts'
+import type { Transport } from './transport/transport.ts'
+
+/** Bounds of one instance. Bytes, counts, messages per second. */
+export interface Limits {
+  readonly maxChannels: number
+  readonly maxBufferedBytes: number
+  readonly maxInstanceBufferedBytes: number
+  readonly rateLimit: number
+}
+
+/** Decisions that an application may take itself, on top of grants and namespaces. */
+export interface Policies {
+  /** Whether an identity may do something that its grants allow. A rejection answers `internal`. */
+  authorize? (identity: Identity, action: Action, channel: string): boolean | Promise<boolean>
+  /** Looks at a message before it is published; throw a `RealtimeError` to refuse it. */
+  onPublish? (message: { identity: Identity, channel: string, event: string, data: unknown }): void | Promise<void>
+}
+
+export interface RealtimeOptions {
+  readonly broker: Broker
+  readonly namespaces: Namespaces
+  readonly limits: Limits
+  /** How often a connection is pinged, in ms; clients are told. */
+  readonly heartbeat: number
+  readonly policies?: Policies
+  readonly observer?: Observer
+}
+
+/** What is to be published, checked for its form. */
+export interface Publish {
+  readonly channel: string
+  readonly event: string
+  readonly data: unknown
+  readonly volatile: boolean
+  /** The publisher's own id; one is made when there is none. */
+  readonly messageId?: string
+  /** The connection that shall not hear it. */
+  readonly exclude?: string
+}
+
+/** What a publish is answered with. */
+export interface Published { readonly id: string, readonly position?: Position, readonly duplicate: boolean }
+
+type Phase = 'serving' | 'leaving' | 'draining'
+
+/** What an instance can do for clients and backends, on whatever transport they came. */
+export class Realtime implements ConnectionOwner {
+  /** Names this instance until it ends. */
+  readonly instance = randomBytes(5).toString('hex')
+  readonly connections = new Set<Connection>()
+  readonly hub: Hub
+  readonly backlog: Backlog
+  readonly limits: Limits
+  readonly heartbeat: number
+  readonly observer: Observer
+  readonly #broker: Broker
+  readonly #namespaces: Namespaces
+  readonly #policies: Policies
+  readonly #interest: Interest
+  readonly #serial = new Serial()
+  #published = 0
+  #publishing = 0
+  #phase: Phase = 'serving'
+
+  constructor ({ broker, namespaces, limits, heartbeat, policies = {}, observer = silent }: RealtimeOptions) {
+    this.#broker = broker
+    this.#namespaces = namespaces
+    this.#policies = policies
+    this.#interest = new Interest(broker)
+    this.limits = limits
+    this.heartbeat = heartbeat
+    this.observer = observer
+    this.hub = new Hub(observer)
+    this.backlog = new Backlog({ perReader: limits.maxBufferedBytes, perInstance: limits.maxInstanceBufferedBytes })
+  }
+
+  /** Connects to the broker. Called once, before clients come. */
+  async start (): Promise<void> {
+    await this.#broker.start(this.hub.deliver)
+  }
+
+  /** Why this instance is not ready for clients; empty when it is. */
+  get unready (): string[] {
+    const broker = this.#broker.health()
+    return [...this.#phase === 'serving' ? [] : ['draining'], ...broker === undefined ? [] : [broker]]
+  }
+
+  /** Why a new connection would not be served; `undefined` when it would. While leaving it still is: balancers need time to notice. */
+  get refusal (): string | undefined {
+    if (this.#phase === 'draining') return 'This instance is shutting down: come back, another one will take you.'
+    if (this.backlog.full) return 'This instance is overloaded: come back a little later.'
+    return this.#broker.health() === undefined ? undefined : 'This instance has lost its broker: come back a little later.'
+  }
+
+  /** Publishes that have no answer yet. */
+  get publishing (): number { return this.#publishing }
+
+  /** Moves towards the end: `leaving` is no longer ready but serves all who come, `draining` takes no new connections. */
+  enter (phase: 'leaving' | 'draining'): void { this.#phase = phase }
+
+  /** Takes a client in. It hears nothing before {@link welcome}. */
+  open (transport: Transport, identity: Identity): Connection {
+    const connection = new Connection(this, transport, identity, Date.now(), this.limits.rateLimit * 2)
+    this.connections.add(connection)
+    return connection
+  }
+
+  /**
+   * Subscribes a new connection to its own channels and to those it asked for, all or none, and greets it.
+   * Rejects with `unavailable` when the broker can't be reached.
+   */
+  async welcome (connection: Connection, channels: readonly string[] = []): Promise<void> {
+    const own = connection.identity.own.filter(channel => rulesOf(this.#namespaces, channel) !== undefined)
+    await this.#join(connection, [...new Set([...own, ...channels])], () => {
+      connection.send({
+        type: 'welcome',
+        connection: connection.id,
+        user: connection.identity.user,
+        instance: this.instance,
+        heartbeat: this.heartbeat,
+        channels: own,
+        expires: connection.identity.expires
+      })
+      for (const channel of channels) connection.send({ type: 'subscribed', channel })
+    })
+  }
+
+  /**
+   * Subscribes. When this resolves the broker has acknowledged the channel, `joined` has run, and the next message of the
+   * channel is the first one that the connection gets.
+   */
+  async subscribe (connection: Connection, channel: string, joined: () => void): Promise<void> {
+    await this.allow(connection.identity, 'subscribe', channel)
+    await this.#serial.run(`${connection.id} ${channel}`, () => this.#join(connection, [channel], joined))
+  }
+
+  /** Unsubscribes. Throws `not_subscribed`. */
+  async unsubscribe (connection: Connection, channel: string): Promise<void> {
+    await this.#serial.run(`${connection.id} ${channel}`, async () => {
+      if (!this.#part(connection, channel)) throw new RealtimeError('not_subscribed', `This connection is not subscribed to '${channel}'.`)
+    })
+  }
+
+  /** Publishes once the identity's rights and the channel's rules are checked. Calls made in one order arrive in that order, unless a policy makes one of them wait. */
+  async publish (identity: Identity, { channel, event, data, volatile, messageId, exclude }: Publish): Promise<Published> {
+    const allowed = this.allow(identity, 'publish', channel)
+    if (allowed !== undefined) await allowed
+    const looked = this.#policies.onPublish?.({ identity, channel, event, data })
+    if (looked !== undefined) await looked
+    const id = messageId ?? `${this.instance}-${(++this.#published).toString(36)}`
+    const message: Publication = publication({ channel, id, event, data, from: identity.user, at: Date.now(), volatile, exclude })
+    this.observer.messages('in', 'publish', 1)
+    this.#publishing++
+    try {
+      const { position, duplicate } = await this.#broker.publish(channelKey(identity.tenant, channel), message)
+      return { id, position, duplicate }
+    } finally {
+      this.#publishing--
+    }
+  }
+
+  /**
+   * Takes a refreshed identity of the same user and tenant. Channels that it no longer grants are unsubscribed, each told.
+   * Throws `unauthorized` for another user or tenant.
+   */
+  async refresh (connection: Connection, identity: Identity): Promise<void> {
+    const { user, tenant } = connection.identity
+    if (identity.user !== user || identity.tenant !== tenant) {
+      throw new RealtimeError('unauthorized', 'A fresh token must be of the same user and tenant: open a new connection for another.')
+    }
+    connection.identity = identity
+    connection.warned = false
+    for (const channel of connection.channels.keys()) {
+      try {
+        await this.allow(identity, 'subscribe', channel)
+      } catch (error) {
+        if (!(error instanceof RealtimeError)) throw error
+        if (this.#part(connection, channel)) connection.send({ type: 'unsubscribed', channel, code: error.code })
+      }
+    }
+  }
+
+  /**
+   * Checks that an identity may do something with a channel; throws `bad_request` for what is no channel, and one and the same
+   * `forbidden` for what does not exist and what is not granted. Answers a promise only where a policy does.
+   */
+  allow (identity: Identity, action: Action, channel: string): Promise<void> | undefined {
+    const rules = rulesOf(this.#namespaces, parseChannel(channel))
+    const known = rules !== undefined && (action !== 'publish' || identity.backend || rules.publish === 'clients')
+    if (!known || !may(identity, action, channel)) throw forbidden(action, channel)
+    const verdict = this.#policies.authorize?.(identity, action, channel)
+    if (verdict === undefined || verdict === true) return undefined
+    if (verdict === false) throw forbidden(action, channel)
+    return verdict.then(granted => { if (!granted) throw forbidden(action, channel) })
+  }
+
+  ended (connection: Connection, code: number): void {
+    for (const channel of connection.channels.keys()) this.#part(connection, channel)
+    this.observer.closed(code)
+    if (code === closes.tooSlow.code) this.observer.slowReader()
+  }
+
+  /** The transport of a connection is gone. `code` is why, as far as it is known. */
+  closed (connection: Connection, code: number): void {
+    connection.gone(code)
+    this.connections.delete(connection)
+  }
+
+  async #join (connection: Connection, channels: readonly string[], joined: () => void): Promise<void> {
+    const wanted = channels.filter(channel => !connection.channels.has(channel))
+    const others = wanted.filter(channel => !connection.identity.own.includes(channel)).length
+    if (this.#occupied(connection) + others > this.limits.maxChannels) {
+      throw new RealtimeError('too_many_channels', `A connection may listen to ${this.limits.maxChannels} channels: unsubscribe some, or open another.`)
+    }
+    const keys = wanted.map(channel => channelKey(connection.identity.tenant, channel))
+    connection.joining += others
+    const held = await Promise.allSettled(keys.map(key => this.#interest.acquire(key)))
+    connection.joining -= others
+    const failed = held.find(result => result.status === 'rejected')
+    if (failed !== undefined || !connection.open) {
+      keys.forEach((key, i) => { if (held[i]?.status === 'fulfilled') this.#interest.release(key) })
+      if (failed !== undefined) throw failed.reason
+      return
+    }
+    // From here to the end nothing waits: what the client hears first is `joined`'s frame, then the first message.
+    keys.forEach((key, i) => {
+      this.hub.add(key, connection)
+      connection.channels.set(wanted[i] as string, key)
+    })
+    joined()
+  }
+
+  #part (connection: Connection, channel: string): boolean {
+    const key = connection.channels.get(channel)
+    if (key === undefined) return false
+    connection.channels.delete(channel)
+    this.hub.remove(key, connection)
+    this.#interest.release(key)
+    return true
+  }
+
+  #occupied ({ channels, identity, joining }: Connection): number {
+    return channels.size + joining - identity.own.filter(channel => channels.has(channel)).length
+  }
+}
+
+function forbidden (action: Action, channel: string): RealtimeError {
+  return new RealtimeError('forbidden', `The token does not allow to ${action} '${channel}', or there is no such channel.`)
+}

@@ -1,0 +1,80 @@
+import type { Connection } from './connection.ts'
+import { closes } from './protocol.ts'
+import type { Realtime } from './realtime.ts'
+
+/** A stream's comment, often enough for proxies that cut what is silent for a minute, or half of one. */
+const STREAM_HEARTBEAT = 15_000
+const PONG_TIMEOUT = 8000
+/** How long before its end a token's owner is told. */
+const EXPIRY_NOTICE = 60_000
+const INTERVAL = 1000
+
+export interface SweepOptions {
+  /** How often a WebSocket is pinged, in ms. */
+  readonly heartbeat: number
+  /** How long a WebSocket may stay without a command, in ms; 0 for ever. */
+  readonly idleTimeout: number
+}
+
+/** All that happens to connections as time goes by, by one timer for the whole instance. */
+export class Sweep {
+  readonly #realtime: Realtime
+  readonly #heartbeat: number
+  readonly #idleTimeout: number
+  readonly #interval: number
+  #timer: NodeJS.Timeout | undefined
+  #sweptAt = 0
+
+  constructor (realtime: Realtime, { heartbeat, idleTimeout }: SweepOptions) {
+    this.#realtime = realtime
+    this.#heartbeat = heartbeat
+    this.#idleTimeout = idleTimeout
+    this.#interval = Math.min(INTERVAL, Math.max(50, Math.floor(Math.min(heartbeat, idleTimeout || heartbeat) / 4)))
+  }
+
+  /** Begins; to be ended by {@link stop}. */
+  start (): void {
+    this.#sweptAt = Date.now()
+    this.#timer = setInterval(() => this.run(), this.#interval).unref()
+  }
+
+  stop (): void { clearInterval(this.#timer) }
+
+  /** One round over all connections. */
+  run (now = Date.now()): void {
+    // After a stall the pongs of all this time still wait to be read: clients are not to blame for it.
+    const stalled = now - this.#sweptAt > this.#interval + PONG_TIMEOUT / 2
+    this.#sweptAt = now
+    for (const connection of this.#realtime.connections) {
+      if (stalled && connection.pingedAt !== 0) connection.pingedAt = now
+      if (connection.open) this.#look(connection, now)
+    }
+    this.#realtime.backlog.sweep()
+  }
+
+  #look (connection: Connection, now: number): void {
+    const { expires } = connection.identity
+    if (expires !== undefined) {
+      if (now >= expires) return connection.close(closes.expired)
+      if (!connection.warned && expires - now <= EXPIRY_NOTICE) {
+        connection.warned = true
+        connection.send({ type: 'expiring', in: expires - now })
+      }
+    }
+    if (connection.transport.kind === 'sse') {
+      if (now - connection.lastHeartbeatAt >= STREAM_HEARTBEAT) this.#beat(connection, now)
+      return
+    }
+    if (connection.pingedAt !== 0 && now - connection.pingedAt >= PONG_TIMEOUT) return connection.close(closes.noPong)
+    if (this.#idleTimeout > 0 && now - connection.lastCommandAt >= this.#idleTimeout) return connection.close(closes.idle)
+    if (now - connection.lastHeartbeatAt >= this.#heartbeat) {
+      connection.pingedAt ||= now
+      this.#beat(connection, now)
+    }
+  }
+
+  #beat (connection: Connection, now: number): void {
+    connection.lastHeartbeatAt = now
+    connection.transport.heartbeat()
+  }
+}

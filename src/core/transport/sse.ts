@@ -1,0 +1,117 @@
+import type { ServerResponse } from 'node:http'
+import { closes, type Close, type ControlFrame } from '../protocol.ts'
+import type { Message } from '../message.ts'
+import type { Framing, Transport } from './transport.ts'
+
+/** One event of a stream (HTML Living Standard §9.2.6). */
+export interface StreamEvent { readonly id?: string, readonly event?: string, readonly data: string }
+
+const LINE_END = /\r\n|\r|\n/
+// A line end would begin a new field, and a NUL in an id makes the client ignore it; no control character has a use there.
+const UNSAFE = /\p{Cc}/gu
+const LINE_FEED = 10
+const CARRIAGE_RETURN = 13
+
+/** The text of one event. Whatever the strings hold, a client hears exactly one event: line ends in `data` make further data lines, in `id` and `event` control characters are dropped. */
+export function encodeEvent ({ id, event, data }: StreamEvent): string {
+  let text = ''
+  if (id !== undefined) text += `id: ${id.replace(UNSAFE, '')}\n`
+  if (event !== undefined) text += `event: ${event.replace(UNSAFE, '')}\n`
+  for (const line of data.split(LINE_END)) text += `data: ${line}\n`
+  return text + '\n'
+}
+
+/** A comment: heard by proxies, not by the client's code. */
+export function encodeComment (comment: string): string {
+  return comment.split(LINE_END).map(line => `: ${line}\n`).join('') + '\n'
+}
+
+/** The line that tells the client how long to wait before it comes back. */
+export function encodeRetry (ms: number): string {
+  return `retry: ${Math.round(ms)}\n\n`
+}
+
+function encodeMessage ({ event, json }: Message): Buffer {
+  // JSON text that this service encoded has no line ends; anything else takes the long way.
+  if (json.includes(LINE_FEED) || json.includes(CARRIAGE_RETURN)) return Buffer.from(encodeEvent({ event, data: json.toString() }))
+  const head = Buffer.from(`event: ${event.replace(UNSAFE, '')}\ndata: `)
+  const bytes = Buffer.allocUnsafe(head.length + json.length + 2)
+  head.copy(bytes)
+  json.copy(bytes, head.length)
+  bytes[bytes.length - 2] = LINE_FEED
+  bytes[bytes.length - 1] = LINE_FEED
+  return bytes
+}
+
+/** Bytes as one chunk of a chunked body (RFC 9112 §7.1). */
+function chunk (bytes: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(bytes.length.toString(16) + '\r\n'), bytes, Buffer.from('\r\n')])
+}
+
+const plain: Framing = {
+  kind: 'sse',
+  encode: messages => messages.length === 1 ? encodeMessage(messages[0] as Message) : Buffer.concat(messages.map(encodeMessage))
+}
+
+const chunked: Framing = {
+  kind: 'sse',
+  encode: messages => chunk(plain.encode(messages))
+}
+
+const HEARTBEAT = Buffer.from(encodeComment(''))
+const CHUNKED_HEARTBEAT = chunk(HEARTBEAT)
+
+/** Errors that a stream's reader is told of before it ends, by close code. A reader that is too slow would never hear it. */
+const farewells = new Map<number, ControlFrame>([
+  [closes.expired.code, { type: 'error', code: 'unauthorized', message: 'The token has expired: come back with a fresh one.', retry: false }],
+  [closes.disconnected.code, { type: 'error', code: 'forbidden', message: 'Disconnected by the backend.', retry: false }]
+])
+
+/**
+ * Writes a stream's body. Over HTTP/1.1 the chunks, size line included, are made once and go straight to the socket that the
+ * request owns; everywhere else (HTTP/1.0, HTTP/2, a request that still waits for its turn in a pipeline) the response does it.
+ */
+export class SseTransport implements Transport {
+  readonly kind = 'sse'
+  readonly framing: Framing
+  readonly #response: ServerResponse
+  /** The response, or the socket below it. */
+  readonly #stream: Pick<ServerResponse, 'write' | 'writableLength' | 'writable'>
+
+  /** @param response its head is written and flushed. */
+  constructor (response: ServerResponse) {
+    const { socket } = response
+    const direct = socket !== null && response.req.httpVersion === '1.1' && response.chunkedEncoding
+    this.#response = response
+    this.#stream = direct ? socket : response
+    this.framing = direct ? chunked : plain
+  }
+
+  get buffered (): number { return this.#stream.writableLength }
+
+  write (bytes: Buffer): void {
+    // After the end a write would be an error, and a message can always be on its way when a stream ends.
+    if (!this.#response.writableEnded && this.#stream.writable) this.#stream.write(bytes)
+  }
+
+  /** Writes text of the stream as it is. */
+  text (text: string): void {
+    const bytes = Buffer.from(text)
+    this.write(this.framing === chunked ? chunk(bytes) : bytes)
+  }
+
+  send (frame: ControlFrame): void {
+    this.text(encodeEvent({ event: `$${frame.type}`, data: JSON.stringify(frame) }))
+  }
+
+  heartbeat (): void { this.write(this.framing === chunked ? CHUNKED_HEARTBEAT : HEARTBEAT) }
+
+  close ({ code }: Close): void {
+    const farewell = farewells.get(code)
+    if (farewell !== undefined) this.send(farewell)
+    const { socket } = this.#response
+    this.#response.end(() => socket?.destroySoon())
+  }
+
+  destroy (): void { this.#response.destroy() }
+}
