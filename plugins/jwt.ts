@@ -1,0 +1,107 @@
+import fastifyJwt from '@fastify/jwt'
+import fp from 'fastify-plugin'
+import type { FastifyInstance } from 'fastify'
+import { RealtimeError } from '../src/core/errors.ts'
+import type { Identity } from '../src/core/identity.ts'
+import { refusalOfSecret, type Algorithm, type TokenKey, type Verifying } from '../src/core/key.ts'
+import { Keyring } from '../src/core/keyring.ts'
+import { currentIdentity, headerOf, keyIdOf, type TokenClaims, type TokenHeader } from '../src/core/token.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The claims of a token, verified. Throws `unauthorized`, or `unavailable` when the issuer's keys can't be read. */
+    verifyClaims: (token: string) => Promise<TokenClaims>
+    /** The identity that a token gives. Throws as `verifyClaims` does. */
+    verifyToken: (token: string) => Promise<Identity>
+  }
+}
+
+export interface JwtOptions {
+  key: TokenKey
+  /** The one `iss` that is accepted. Absent: any, or none. */
+  issuer?: string
+  /** The `aud`, or one of several, that a token must have. Absent: any, or none. */
+  audience?: string
+}
+
+/** How long an issuer may take to answer, ms. */
+const FETCH_TIMEOUT = 3000
+
+/** What a client is told, by the verifier's error code; never the verifier's own text, which may quote the token. */
+const reasons = new Map<unknown, string>([
+  ['FAST_JWT_EXPIRED', 'The token has expired: send a fresh one.'],
+  ['FAST_JWT_INACTIVE', "The token is not valid yet: see its 'nbf', and the clocks."],
+  ['FAST_JWT_MISSING_REQUIRED_CLAIM', "The token lacks a claim: 'sub' and 'exp' are needed, and 'iss' and 'aud' where the service asks for them."],
+  ['FAST_JWT_INVALID_CLAIM_TYPE', 'The token has a claim of the wrong type.'],
+  ['FAST_JWT_INVALID_CLAIM_VALUE', "The token is not for this service: see its 'iss' and 'aud'."]
+])
+
+/**
+ * Verifies tokens. The key alone decides on the algorithm. The verifier checks claims only where a token has them, so those that
+ * are needed are required; and it caches nothing, since a cached answer outlives its token.
+ */
+async function jwt (fastify: FastifyInstance, { key, issuer, audience }: JwtOptions): Promise<void> {
+  const keyring = key.kind === 'jwks' ? new Keyring({ fetchKeys: () => fetchKeys(key.url) }) : undefined
+  const fixed = key.kind === 'jwks' ? undefined : fixedKey(key)
+  await fastify.register(fastifyJwt, {
+    // Only a secret signs as well, by `fastify.jwt.sign`.
+    secret: key.kind === 'secret' ? key.secret : { public: fixed?.key ?? noKey },
+    verify: {
+      algorithms: fixed && [...fixed.algorithms],
+      requiredClaims: ['sub', 'exp', ...(issuer === undefined ? [] : ['iss']), ...(audience === undefined ? [] : ['aud'])],
+      allowedIss: issuer,
+      allowedAud: audience,
+      clockTolerance: 0,
+      cache: false
+    }
+  })
+
+  async function verifyClaims (token: string): Promise<TokenClaims> {
+    const header = headerOf(token)
+    if (header === undefined) throw invalid()
+    const options = keyring && await keyFor(header, keyring)
+    try {
+      return fastify.jwt.verify<TokenClaims>(token, options)
+    } catch (error) {
+      throw invalid(error)
+    }
+  }
+
+  fastify.decorate('verifyClaims', verifyClaims)
+  fastify.decorate('verifyToken', async token => currentIdentity(await verifyClaims(token)))
+}
+
+function fixedKey (key: Exclude<TokenKey, { kind: 'jwks' }>): Verifying {
+  if (key.kind === 'public') return { key: key.pem, algorithms: key.algorithms }
+  const refusal = refusalOfSecret(key.secret)
+  if (refusal !== undefined) throw new Error(`The secret for tokens ${refusal}.`)
+  return { key: key.secret, algorithms: ['HS256'] }
+}
+
+/** The key that the token names, with the algorithms of that key: its `alg`, `jwk`, `jku` and `x5u` decide nothing. */
+async function keyFor (header: TokenHeader, keyring: Keyring): Promise<{ key: string, algorithms: Algorithm[] }> {
+  const kid = keyIdOf(header)
+  const verifying = kid === undefined ? undefined : await keyring.find(kid)
+  if (verifying === undefined) throw new RealtimeError('unauthorized', "The token's key is unknown: its 'kid' must name a key of the issuer's set.")
+  return { key: verifying.key, algorithms: [...verifying.algorithms] }
+}
+
+/** The key set of an issuer. A redirect could lead off the way that was configured, so none is followed. */
+async function fetchKeys (url: string): Promise<unknown[]> {
+  const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(FETCH_TIMEOUT), headers: { accept: 'application/json' } })
+  if (!response.ok) throw new Error(`the key set was answered with status ${response.status}`)
+  const set = await response.json() as { keys?: unknown } | null
+  if (!Array.isArray(set?.keys)) throw new Error('the answer is no key set')
+  return set.keys
+}
+
+async function noKey (): Promise<never> {
+  throw new Error('Tokens are verified with the keys of their issuer: use verifyToken.')
+}
+
+function invalid (error?: unknown): RealtimeError {
+  const reason = reasons.get((error as { code?: unknown } | undefined)?.code)
+  return new RealtimeError('unauthorized', reason ?? 'The token is not valid here: its form, its signature or its algorithm is wrong.')
+}
+
+export default fp(jwt, { name: 'jwt', fastify: '5.x' })
