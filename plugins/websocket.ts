@@ -1,0 +1,66 @@
+import websocketPlugin from '@fastify/websocket'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Server } from 'node:http'
+import { UpgradeGate } from '../src/core/gate.ts'
+import { SUBPROTOCOL } from '../src/core/protocol.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Owns sockets from their upgrade request until they are WebSockets. */
+    gate: UpgradeGate
+  }
+}
+
+export interface WebSocketPluginOptions {
+  /** The path of the WebSocket route; upgrades to any other are answered 404. */
+  path: string
+  /** Bytes. */
+  maxMessageBytes: number
+}
+
+/** How long a peer may take to answer a close frame before its socket is cut, in ms. */
+const CLOSE_TIMEOUT = 2000
+// A frame of the contract is one piece; clients that fragment need no more than these, and less leaves no room to pin memory.
+const MAX_FRAGMENTS = 64
+const MAX_BUFFERED_CHUNKS = 1024
+
+/**
+ * WebSocket routes, behind a gate of our own: what is refused is refused before anything waits, and no socket is without an owner.
+ * Registered before every plugin with hooks, so that its own run first.
+ */
+async function websocket (fastify: FastifyInstance, { path, maxMessageBytes }: WebSocketPluginOptions): Promise<void> {
+  const gate = new UpgradeGate({
+    refuse ({ url = '', headers }) {
+      const asked = url.split('?', 1)[0]
+      if (asked !== path) return { status: 404, code: 'forbidden', message: `There is no WebSocket here: it is at ${path}.` }
+      if (!fastify.originAllowed(headers.origin)) {
+        return { status: 403, code: 'forbidden', message: 'This Origin is not on the list of allowed ones (ALLOWED_ORIGINS).' }
+      }
+      const message = fastify.overloaded() ?? fastify.realtime.refusal
+      return message === undefined ? undefined : { status: 503, code: 'unavailable', message }
+    }
+  })
+  fastify.decorate('gate', gate)
+  const options = {
+    // Only its `upgrade` event is used.
+    server: gate as unknown as Server,
+    maxPayload: maxMessageBytes,
+    maxFragments: MAX_FRAGMENTS,
+    maxBufferedChunks: MAX_BUFFERED_CHUNKS,
+    closeTimeout: CLOSE_TIMEOUT,
+    perMessageDeflate: false,
+    clientTracking: false,
+    // The first offered subprotocol may be a token; it is never echoed.
+    handleProtocols: (protocols: Set<string>) => protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false as const
+  }
+  // The drain closes connections, each in its slot.
+  await fastify.register(websocketPlugin, { options, preClose: done => done() })
+  fastify.server.on('upgrade', gate.handle)
+  fastify.addHook('onClose', async () => {
+    fastify.server.off('upgrade', gate.handle)
+    gate.close()
+  })
+}
+
+export default fp(websocket, { fastify: '5.x', name: 'websocket' })

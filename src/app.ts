@@ -1,0 +1,107 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { fileURLToPath } from 'node:url'
+import auth from '../plugins/auth.ts'
+import cors from '../plugins/cors.ts'
+import demo from '../plugins/demo.ts'
+import errors from '../plugins/errors.ts'
+import fanout from '../plugins/fanout.ts'
+import metrics from '../plugins/metrics.ts'
+import openapi from '../plugins/openapi.ts'
+import pressure from '../plugins/pressure.ts'
+import realtime from '../plugins/realtime.ts'
+import redis from '../plugins/redis.ts'
+import tickets from '../plugins/tickets.ts'
+import websocket from '../plugins/websocket.ts'
+import type { Config } from './config.ts'
+import { backendIdentity } from './core/identity.ts'
+import { Observers } from './core/observer.ts'
+import type { Policies, Realtime } from './core/realtime.ts'
+import channelRoutes from './routes/channels.ts'
+import demoRoutes from './routes/demo.ts'
+import eventRoutes from './routes/events.ts'
+import healthRoutes from './routes/health.ts'
+import ticketRoutes from './routes/tickets.ts'
+import { publish, type PublishBody, type PublishReply } from './routes/publish.ts'
+import userRoutes from './routes/users.ts'
+import websocketRoutes from './routes/websocket.ts'
+
+export { loadConfig, ConfigError, type Config } from './config.ts'
+export { RealtimeError } from './core/errors.ts'
+export type { Identity, Action } from './core/identity.ts'
+export type { Policies, Published, Realtime } from './core/realtime.ts'
+
+/** What the service adds to the application that registers it. */
+export interface Carillon {
+  readonly realtime: Realtime
+  /** Publishes as a backend does over HTTP: to any channel of a tenant (default: none). Throws a `RealtimeError`. */
+  readonly publish: (channel: string, message: PublishBody, tenant?: string) => Promise<PublishReply>
+  /** Development only: a token for a name. */
+  readonly demoToken?: (user: string) => { token: string, expires: number }
+}
+
+declare module 'fastify' {
+  interface FastifyInstance { carillon: Carillon }
+}
+
+/** Configuration, and decisions that the application takes itself. */
+export interface CarillonOptions extends Policies {
+  /** From `loadConfig`, given an environment or the process's own. */
+  readonly config: Config
+}
+
+const DEMO = fileURLToPath(new URL('../../examples/demo', import.meta.url))
+
+/**
+ * The whole service as a Fastify plugin. Its hooks, parsers and error format stay inside; the application gets `fastify.carillon`.
+ * It needs `return503OnClosing: false` to answer streams properly while it closes.
+ */
+async function carillon (host: FastifyInstance, { config, ...policies }: CarillonOptions): Promise<void> {
+  let service: Carillon | undefined
+  await host.register(async fastify => {
+    await assemble(fastify, config, policies)
+    const { realtime } = fastify
+    service = {
+      realtime,
+      publish: async (channel, message, tenant) => await publish(realtime, backendIdentity(tenant), channel, message),
+      demoToken: config.development ? fastify.demoToken : undefined
+    }
+  })
+  host.decorate('carillon', service as Carillon)
+}
+
+/** Everything, in start order; it closes in reverse. */
+async function assemble (fastify: FastifyInstance, config: Config, policies: Policies): Promise<void> {
+  const { auth: { key, issuer, audience, apiKey, allowedOrigins, generated }, limits, development } = config
+  const observers = new Observers()
+
+  // First, since its hooks must run before any that refuse.
+  await fastify.register(websocket, { path: '/ws', maxMessageBytes: limits.maxMessageBytes })
+  await fastify.register(errors)
+  await fastify.register(pressure)
+  await fastify.register(metrics, { host: config.host, port: config.metricsPort, observers })
+  if (config.redisUrl !== undefined) await fastify.register(redis, { url: config.redisUrl })
+  await fastify.register(fanout, { prefix: config.redisPrefix, observer: observers })
+  await fastify.register(tickets, { prefix: config.redisPrefix })
+  await fastify.register(auth, { key, issuer, audience, apiKey, allowedOrigins, development })
+  await fastify.register(cors)
+  await fastify.register(realtime, {
+    namespaces: config.namespaces,
+    limits,
+    heartbeat: config.heartbeatInterval,
+    idleTimeout: config.idleTimeout,
+    drainDelay: config.drainDelay,
+    drainWindow: config.drainWindow,
+    shutdownTimeout: config.shutdownTimeout,
+    policies,
+    observer: observers
+  })
+  if (development) {
+    await fastify.register(openapi)
+    await fastify.register(demo, { root: DEMO, observers, signs: key.kind === 'secret', issuer, audience })
+    await fastify.register(demoRoutes, { open: generated })
+  }
+  for (const routes of [websocketRoutes, eventRoutes, channelRoutes, userRoutes, ticketRoutes, healthRoutes]) await fastify.register(routes)
+}
+
+export default fp(carillon, { fastify: '5.x', name: 'carillon' })

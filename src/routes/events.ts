@@ -1,0 +1,71 @@
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { Type } from 'typebox'
+import { parseChannel } from '../core/channel.ts'
+import { RealtimeError, visible } from '../core/errors.ts'
+import { closes } from '../core/protocol.ts'
+import { encodeRetry, SseTransport } from '../core/transport/sse.ts'
+
+const headers = {
+  'content-type': 'text/event-stream; charset=utf-8',
+  'cache-control': 'no-cache, no-transform',
+  // nginx would hold events back.
+  'x-accel-buffering': 'no'
+}
+
+const schema = {
+  summary: 'A stream of server-sent events',
+  tags: ['client'],
+  querystring: Type.Object({
+    channels: Type.Optional(Type.String({ description: 'Comma-separated channels; the own ones (user:, tenant:) come unasked' })),
+    ticket: Type.Optional(Type.String({ description: 'One-time ticket from POST /tickets' }))
+  })
+}
+
+/** `GET /events`: a one-way stream. */
+export default async function events (fastify: FastifyInstance): Promise<void> {
+  const { realtime } = fastify
+
+  fastify.get<{ Querystring: { channels?: string } }>('/events', {
+    exposeHeadRoute: false,
+    schema,
+    config: { disableMetrics: true },
+    onRequest: fastify.authenticate
+  }, async (request, reply) => {
+    const { identity, query: { channels: list } } = request
+    const channels = [...new Set((list ?? '').split(',').filter(name => name !== '').map(parseChannel))]
+    if (channels.length > realtime.limits.maxChannels) {
+      throw new RealtimeError('too_many_channels', `A stream may have ${realtime.limits.maxChannels} channels: open another one.`)
+    }
+    for (const channel of channels) await realtime.allow(identity, 'subscribe', channel)
+
+    const transport = begin(reply)
+    // A native EventSource never comes back from a 503: whoever can't be served gets a stream that ends.
+    if (fastify.overloaded() !== undefined || realtime.refusal !== undefined) return transport.close(closes.moved)
+
+    const connection = realtime.open(transport, identity)
+    reply.raw.on('close', () => realtime.closed(connection, 1000))
+    // The reader may be gone already, as far as Node has noticed.
+    if (reply.raw.destroyed) return realtime.closed(connection, 1006)
+    try {
+      await realtime.welcome(connection, channels)
+    } catch (error) {
+      request.log.warn({ err: error }, 'a stream could not be welcomed')
+      const { code, message, retry } = visible(error)
+      connection.send({ type: 'error', code, message, retry })
+      connection.close(closes.moved)
+    }
+  })
+}
+
+/** Takes the response out of Fastify's hands and writes its head and first bytes at once. */
+function begin (reply: FastifyReply): SseTransport {
+  reply.hijack()
+  const response = reply.raw
+  // What hooks have set (CORS), which a hijacked reply would not send.
+  for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) response.setHeader(name, value)
+  response.writeHead(200, headers)
+  response.flushHeaders()
+  const transport = new SseTransport(response)
+  transport.text(encodeRetry(1000 + Math.random() * 4000))
+  return transport
+}

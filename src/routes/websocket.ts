@@ -1,0 +1,53 @@
+import type { FastifyInstance } from 'fastify'
+import type { Socket } from 'node:net'
+import type { WebSocket } from 'ws'
+import type { Connection } from '../core/connection.ts'
+import { RealtimeError, visible } from '../core/errors.ts'
+import { closes } from '../core/protocol.ts'
+import { WebSocketTransport } from '../core/transport/websocket.ts'
+
+/** `GET /ws`: a two-way connection. */
+export default async function websocket (fastify: FastifyInstance): Promise<void> {
+  const { realtime, dispatch, gate } = fastify
+
+  fastify.route({
+    method: 'GET',
+    url: '/ws',
+    exposeHeadRoute: false,
+    schema: { hide: true },
+    config: { disableMetrics: true },
+    onRequest: fastify.authenticate,
+    handler: async (_request, reply) => {
+      reply.code(426).header('upgrade', 'websocket').header('connection', 'upgrade')
+      return { statusCode: 426, code: 'bad_request', error: 'Upgrade Required', message: 'This URL speaks WebSocket: connect with ws:// or wss://.' }
+    },
+    wsHandler: (ws, request) => {
+      const socket = request.raw.socket as Socket
+      gate.accept(socket)
+      const connection = realtime.open(new WebSocketTransport(ws, socket), request.identity)
+      listen(ws, connection)
+      realtime.welcome(connection).catch((error: unknown) => {
+        request.log.warn({ err: error }, 'a connection could not be welcomed')
+        connection.close({ code: closes.moved.code, reason: visible(error).code })
+      })
+    }
+  })
+
+  function listen (ws: WebSocket, connection: Connection): void {
+    ws.on('message', (data, isBinary) => {
+      if (isBinary) connection.close({ code: closes.protocolError.code, reason: 'protocol error: binary frame' })
+      else dispatch.receive(connection, data.toString())
+    })
+    ws.on('pong', () => { connection.pingedAt = 0 })
+    ws.on('ping', () => {
+      try {
+        dispatch.spend(connection, Date.now())
+      } catch (error) {
+        if (error instanceof RealtimeError) connection.close(closes.abusive)
+      }
+    })
+    ws.on('close', code => realtime.closed(connection, code))
+    // `ws` closes by itself after an error of the protocol (1002, 1007, 1009) or of the socket.
+    ws.on('error', () => {})
+  }
+}
