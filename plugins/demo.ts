@@ -29,7 +29,13 @@ const CHANNEL = 'events:instance'
 /** Development only: the demo pages at `/`, and what they show: this instance, told by itself once a second in a real channel. */
 async function demo (fastify: FastifyInstance, { root, observers, signs, issuer, audience }: DemoPluginOptions): Promise<void> {
   const { realtime } = fastify
-  await fastify.register(fastifyStatic, { root, prefix: '/demo/', decorateReply: true })
+  await fastify.register(fastifyStatic, {
+    root,
+    prefix: '/demo/',
+    setHeaders (reply) {
+      reply.header('content-security-policy', "default-src 'self'").header('x-content-type-options', 'nosniff')
+    }
+  })
   fastify.get('/', { schema: { hide: true } }, async (_request, reply) => reply.sendFile('index.html'))
 
   fastify.decorate('demoToken', signs ? demoToken : undefined)
@@ -53,7 +59,8 @@ async function demo (fastify: FastifyInstance, { root, observers, signs, issuer,
       connections,
       channels: realtime.hub.channels,
       ...meter.read(),
-      bufferedBytes: realtime.backlog.total
+      bufferedBytes: realtime.backlog.total,
+      redis: fastify.hasDecorator('redis')
     }
     // Nobody watches a broker that is away; the next second tells again.
     realtime.publish(identity, { channel: CHANNEL, event: 'stats', data, volatile: true }).catch(() => {})
