@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
+import { channelFor } from './channel.ts'
 import { RealtimeError } from './errors.ts'
 import type { OriginRule } from './origin.ts'
 import { BEARER_PROTOCOL, SUBPROTOCOL, TOKEN_COOKIE } from './protocol.ts'
@@ -84,9 +85,12 @@ function bearerProtocolIn (header: string | undefined): string | undefined {
 function tenantIn (header: string | string[] | undefined): string | undefined {
   if (header === undefined) return undefined
   try {
-    if (typeof header === 'string' && /^[\x20-\x7e]+$/.test(header)) return decodeURIComponent(header)
-  } catch {}
-  throw new RealtimeError('bad_request', "The 'X-Tenant' header must be one tenant id, percent-encoded.")
+    const tenant = typeof header === 'string' && /^[\x20-\x7e]+$/.test(header) ? decodeURIComponent(header) : ''
+    if (channelFor('tenant', tenant) !== undefined) return tenant
+  } catch {
+    // A '%' that stands for nothing.
+  }
+  throw new RealtimeError('bad_request', "The 'X-Tenant' header must be one tenant id, percent-encoded, that fits into the name of a channel.")
 }
 
 function sha256 (text: string): Buffer {

@@ -38,11 +38,11 @@ export class Keyring {
   /** The key of a name, or `undefined` when the issuer has no such key. Throws `unavailable` when that can't be known now. */
   async find (kid: string): Promise<Verifying | undefined> {
     const age = Date.now() - this.#fetched
-    if (age >= this.#options.freshFor) {
-      await this.#refresh().catch(error => { if (age >= this.#options.usableFor) throw error })
-    }
+    const old = age >= this.#options.freshFor
+    if (old) await this.#refresh().catch(error => { if (age >= this.#options.usableFor) throw error })
     const known = this.#keys.get(kid)
-    if (known !== undefined || !this.#spend()) return known
+    const justAsked = old && this.#fetched > this.#failed
+    if (known !== undefined || justAsked || !this.#spend()) return known
     await this.#refresh()
     return this.#keys.get(kid)
   }
