@@ -8,17 +8,12 @@ export interface Log {
   warn (fields: object, message: string): void
 }
 
-/** Length of a tick, ms. One timer per broker ticks for all of its parts. */
-export const TICK = 250
-/**
- * Ticks after which an unanswered request counts as failed: 1.5 s, so that a busy process too keeps within the 2 s that brokers promise. Ages are counted in ticks and not
- * by a clock, so that a process that was itself frozen or busy does not hold its own silence against Redis.
- */
-export const DEADLINE = 6
-/** Ticks between two probes: 1 s. */
-const PROBE = 4
-/** Ticks of silence after which a connection is given up: 5 s. */
-const SILENCE = 20
+/** ms after which an unanswered request counts as failed: with the length of a tick on top still within the 2 s that brokers promise. */
+export const DEADLINE = 1500
+/** ms between two probes, a tick more or less. */
+const PROBE = 900
+/** ms of silence after which a connection is given up. */
+const SILENCE = 5000
 
 export interface LinkOptions {
   /** What the connection is for, in reasons for operators. */
@@ -33,18 +28,21 @@ export interface LinkOptions {
 /**
  * One connection to Redis, watched. ioredis reconnects one that was closed, but waits for ever for one that is silent: for answers, and
  * between its connecting and its being ready. This sends a PING every second, and has a silent connection replaced.
+ * Times are those of the broker's clock.
  */
 export class Link {
   readonly #redis: Redis
   readonly #options: LinkOptions
   /** Requests without an answer, oldest first: Redis answers in order. */
   readonly #open = new Set<Request>()
-  #probe: Request | undefined
+  #probe: Request = { sent: 0 }
   #now = 0
   #heard = 0
   #lost = 0
-  #unready = 0
+  /** Since when it is connected without being ready. */
+  #unready: number | undefined
   #ready = false
+  #overdue = false
 
   constructor (redis: Redis, options: LinkOptions) {
     this.#redis = redis
@@ -68,43 +66,41 @@ export class Link {
   get up (): boolean { return this.#ready && this.#redis.status === 'ready' }
 
   /** Whether an answer is overdue while nothing else is heard. Sending more would only fill memory. */
-  get overdue (): boolean { return this.#silence >= DEADLINE }
+  get overdue (): boolean { return this.#overdue }
 
-  /** Ticks since it could last be used. */
+  /** ms since it could last be used. */
   get away (): number { return this.up ? 0 : this.#now - this.#lost }
 
   /** Why it can't be used now, for operators. */
   get reason (): string | undefined {
     if (!this.up) return `the ${this.#options.name} connection to Redis is not ready`
-    return this.overdue ? `Redis does not answer on the ${this.#options.name} connection` : undefined
+    return this.#overdue ? `Redis does not answer on the ${this.#options.name} connection` : undefined
   }
 
   /** Sends a request, whose answer is then expected. Settles as ioredis does: late, or never, when the connection is lost. */
   request<T> (send: (redis: Redis) => Promise<T>): Promise<T> {
-    return this.#track({ tick: this.#now }, send)
+    return this.#track({ sent: this.#now }, send)
   }
 
   /** Something came in. A reader of many messages is busy, not silent: answers queue behind them. */
   heard (): void {
     this.#heard = this.#now
+    this.#overdue = false
   }
 
-  tick (): void {
-    this.#now++
-    this.#unready = this.#redis.status === 'connect' ? this.#unready + 1 : 0
-    if (this.#silence >= SILENCE || this.#unready >= SILENCE) {
-      this.#unready = 0
+  tick (now: number): void {
+    this.#now = now
+    const [oldest] = this.#open
+    const silence = oldest === undefined ? 0 : now - Math.max(oldest.sent, this.#heard)
+    this.#overdue = silence >= DEADLINE
+    this.#unready = this.#redis.status === 'connect' ? this.#unready ?? now : undefined
+    if (silence >= SILENCE || (this.#unready !== undefined && now - this.#unready >= SILENCE)) {
+      this.#unready = undefined
       this.#down()
       this.#redis.disconnect(true)
-    } else if (this.up && this.#now % PROBE === 0 && (this.#probe === undefined || !this.#open.has(this.#probe))) {
+    } else if (this.up && now - this.#probe.sent >= PROBE && !this.#open.has(this.#probe)) {
       this.#ping()
     }
-  }
-
-  /** Ticks since anything was heard while an answer is due. */
-  get #silence (): number {
-    for (const oldest of this.#open) return this.#now - Math.max(oldest.tick, this.#heard)
-    return 0
   }
 
   async #track<T> (request: Request, send: (redis: Redis) => Promise<T>): Promise<T> {
@@ -113,15 +109,15 @@ export class Link {
       return await send(this.#redis)
     } finally {
       // What belongs to a lost connection says nothing about this one.
-      if (this.#open.delete(request)) this.#heard = this.#now
+      if (this.#open.delete(request)) this.heard()
     }
   }
 
   #ping (): void {
-    const probe = this.#probe = { tick: this.#now }
-    const sent = performance.now()
+    const probe = this.#probe = { sent: this.#now }
+    const start = performance.now()
     this.#track(probe, redis => redis.ping()).then(
-      () => { this.#options.observer.roundtrip(performance.now() - sent) },
+      () => { this.#options.observer.roundtrip(performance.now() - start) },
       () => {}
     )
   }
@@ -136,11 +132,12 @@ export class Link {
     this.#ready = false
     this.#lost = this.#now
     this.#open.clear()
+    this.#overdue = false
     this.#options.down()
   }
 }
 
-interface Request { readonly tick: number }
+interface Request { readonly sent: number }
 
 /** The error of whoever can't be served now. */
 export function unavailable (reason: string, cause?: unknown): RealtimeError {

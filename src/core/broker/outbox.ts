@@ -4,8 +4,8 @@ import { DEADLINE, reasonOf, unavailable, type Link } from './link.ts'
 /** Most that may wait for Redis, gathered or on its way: messages, and bytes of them. More is refused. */
 const MAX_COUNT = 10_000
 const MAX_BYTES = 8 * 1024 * 1024
-/** Ticks for which a lost connection is waited for; it is mostly back sooner. After it, publishes are refused at once. */
-const MOMENT = 4
+/** ms for which a lost connection is waited for; it is mostly back sooner. After it, publishes are refused at once. */
+const MOMENT = 1000
 
 /**
  * Publishes on their way to Redis. All of one event-loop turn leave in one pipeline, which is one write and keeps their order. Every promise
@@ -32,7 +32,7 @@ export class Outbox {
     const refusal = this.#refusal(bytes)
     if (refusal !== undefined) return Promise.reject(unavailable(refusal))
     return new Promise((resolve, reject) => {
-      const batch = this.#gathered ??= { posts: [], count: 0, bytes: 0, tick: this.#now }
+      const batch = this.#gathered ??= { posts: [], count: 0, bytes: 0, since: this.#now }
       batch.posts.push({ channel, payload, resolve, reject })
       batch.count++
       batch.bytes += bytes
@@ -58,13 +58,13 @@ export class Outbox {
     this.#sent.clear()
   }
 
-  tick (): void {
-    this.#now++
+  tick (now: number): void {
+    this.#now = now
     for (const batch of this.#sent) {
-      if (this.#now - batch.tick < DEADLINE) break
+      if (now - batch.since < DEADLINE) break
       fail(batch, LOST)
     }
-    if (this.#gathered !== undefined && this.#now - this.#gathered.tick >= DEADLINE) this.#drop('The broker can\'t be reached.')
+    if (this.#gathered !== undefined && now - this.#gathered.since >= DEADLINE) this.#drop('The broker can\'t be reached.')
     this.#flush()
   }
 
@@ -123,7 +123,7 @@ export class Outbox {
   }
 }
 
-interface Batch { posts: Post[], count: number, bytes: number, readonly tick: number }
+interface Batch { posts: Post[], count: number, bytes: number, readonly since: number }
 
 interface Post {
   readonly channel: string

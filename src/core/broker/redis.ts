@@ -3,7 +3,7 @@ import { decodeEnvelope, encodeEnvelope, type Publication } from '../message.ts'
 import { silent, type Observer } from '../observer.ts'
 import type { Position } from '../protocol.ts'
 import type { Broker, Deliver, Receipt } from './broker.ts'
-import { Link, TICK, type Log } from './link.ts'
+import { Link, type Log } from './link.ts'
 import { Outbox } from './outbox.ts'
 import { Subscriptions } from './subscriptions.ts'
 
@@ -17,6 +17,9 @@ export interface RedisBrokerOptions {
   observer?: Observer
   log?: Log
 }
+
+/** Length of a tick, ms: the one timer of a broker ticks for all of its parts. */
+const TICK = 250
 
 /**
  * A broker over Redis pub/sub, for any number of instances: a key's messages travel through the Redis channel `<prefix>:m:<key>`.
@@ -33,6 +36,8 @@ export class RedisBroker implements Broker {
   #deliver: Deliver = () => {}
   #timer: NodeJS.Timeout | undefined
   #undecodable = 0
+  #clock = 0
+  #ticked = 0
 
   constructor ({ command, subscriber, prefix, observer = silent, log = quiet }: RedisBrokerOptions) {
     this.#subscriber = subscriber
@@ -54,6 +59,7 @@ export class RedisBroker implements Broker {
     this.#subscriber.on('messageBuffer', this.#receive)
     this.#commands.start()
     this.#pushes.start()
+    this.#ticked = performance.now()
     this.#timer = setInterval(this.#tick, TICK)
   }
 
@@ -73,7 +79,7 @@ export class RedisBroker implements Broker {
   health (): string | undefined {
     const { lost } = this.#subscriptions
     return this.#commands.reason ?? this.#pushes.reason ??
-      (lost > 0 ? `${lost} Redis channels are not subscribed again yet` : undefined)
+      (lost > 0 ? `Redis channels that are not subscribed again yet: ${lost}` : undefined)
   }
 
   async close (): Promise<void> {
@@ -86,10 +92,14 @@ export class RedisBroker implements Broker {
   }
 
   readonly #tick = (): void => {
-    this.#commands.tick()
-    this.#pushes.tick()
-    this.#outbox.tick()
-    this.#subscriptions.tick()
+    const now = performance.now()
+    // A process that was frozen or busy does not hold its own silence against Redis: what came meanwhile is read before the next tick.
+    this.#clock += Math.min(now - this.#ticked, 2 * TICK)
+    this.#ticked = now
+    this.#commands.tick(this.#clock)
+    this.#pushes.tick(this.#clock)
+    this.#outbox.tick(this.#clock)
+    this.#subscriptions.tick(this.#clock)
     if (this.#undecodable === 0) return
     this.#log.warn({ count: this.#undecodable }, 'messages in Redis that are not of this service; does another use its prefix?')
     this.#undecodable = 0

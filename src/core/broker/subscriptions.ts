@@ -53,7 +53,7 @@ export class Subscriptions {
     this.#touch(key)
     const { waiters } = wish
     await new Promise<void>((resolve, reject) => {
-      const waiter = { key, tick: this.#now, resolve, reject }
+      const waiter = { key, since: this.#now, resolve, reject }
       waiters.add(waiter)
       this.#waiting.add(waiter)
     })
@@ -79,10 +79,10 @@ export class Subscriptions {
     for (const [key, { promised }] of this.#wishes) if (promised) this.#lost.add(key)
   }
 
-  tick (): void {
-    this.#now++
+  tick (now: number): void {
+    this.#now = now
     for (const waiter of this.#waiting) {
-      if (this.#now - waiter.tick < DEADLINE) break
+      if (now - waiter.since < DEADLINE) break
       this.#refuse(waiter, 'The broker did not answer.')
       const wish = this.#wishes.get(waiter.key)
       if (wish !== undefined && !wish.promised && wish.waiters.size === 0) this.#drop(waiter.key)
@@ -200,7 +200,7 @@ interface Wish {
 
 interface Waiter {
   readonly key: string
-  readonly tick: number
+  readonly since: number
   readonly resolve: () => void
   readonly reject: (error: Error) => void
 }

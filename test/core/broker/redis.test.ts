@@ -1,0 +1,192 @@
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import t, { type Test } from 'tap'
+import { silent } from '../../../src/core/observer.ts'
+import { brokerContract } from '../../contracts/broker.ts'
+import { message, redisInstance, type RedisBrokerOptions } from '../../support/broker.ts'
+import { startProxy } from '../../support/proxy.ts'
+import { startRedis, type RedisServer } from '../../support/redis.ts'
+import { until } from '../../support/until.ts'
+
+const server = await startRedis(t)
+
+t.test('the Redis broker keeps the contract', async t => {
+  let count = 0
+  brokerContract(t, async t => {
+    const prefix = `contract${++count}`
+    const [{ broker }, { broker: publisher }] = await Promise.all([
+      redisInstance(t, { url: server.url, prefix }), redisInstance(t, { url: server.url, prefix })
+    ])
+    await publisher.start(() => {})
+    return { broker, publisher }
+  })
+})
+
+t.test('all instances hear one order, whoever publishes', async t => {
+  const brokers = await Promise.all([1, 2, 3].map(() => started(t, { url: server.url, prefix: 'order' })))
+  await Promise.all(brokers.map(({ broker }) => broker.subscribe('/chat:lobby')))
+  await Promise.all(brokers.map(async ({ broker }, who) => {
+    for (let n = 0; n < 300; n++) {
+      void broker.publish('/chat:lobby', message([who, n]))
+      if (n % 10 === 0) await new Promise(resolve => { setImmediate(resolve) })
+    }
+  }))
+  await until(() => brokers.every(({ heard }) => heard.length === 900), 'all heard all')
+  const [first, second, third] = brokers.map(({ heard }) => heard)
+  t.strictSame(second, first)
+  t.strictSame(third, first)
+  for (const who of [0, 1, 2]) {
+    const own = (first as Array<[number, number]>).filter(([from]) => from === who).map(([, n]) => n)
+    t.strictSame(own, Array.from({ length: 300 }, (_, n) => n), `publisher ${who} kept its order`)
+  }
+})
+
+t.test('services with different prefixes share a Redis and hear nothing of each other', async t => {
+  const [one, two] = await Promise.all(['one', 'two'].map(prefix => started(t, { url: server.url, prefix })))
+  await one?.broker.subscribe('/chat:lobby')
+  await two?.broker.subscribe('/chat:lobby')
+  await one?.broker.publish('/chat:lobby', message('for one'))
+  await two?.broker.publish('/chat:lobby', message('for two'))
+  await until(() => one?.heard.length === 1 && two?.heard.length === 1, 'both heard')
+  t.strictSame([one?.heard, two?.heard], [['for one'], ['for two']])
+})
+
+t.test('publishes of one turn are one write', async t => {
+  const redis = await startRedis(t)
+  const { broker } = await started(t, { url: redis.url })
+  const admin = ask(t, redis)
+  const before = await info(admin, 'stats', 'total_reads_processed')
+  await Promise.all(Array.from({ length: 1000 }, (_, n) => broker.publish('/chat:lobby', message(n))))
+  const reads = await info(admin, 'stats', 'total_reads_processed') - before
+  // One write of 100 KB, which Redis reads in parts of at most 16 KB; 1,000 writes would be hundreds of reads.
+  t.ok(reads < 60, `Redis read ${reads} times`)
+})
+
+t.test('subscriptions of one turn travel in commands of at most 512 Redis channels', async t => {
+  const redis = await startRedis(t)
+  const { broker } = await started(t, { url: redis.url })
+  const admin = ask(t, redis)
+  const keys = Array.from({ length: 1300 }, (_, n) => `/chat:room${n}`)
+  await Promise.all(keys.map(key => broker.subscribe(key)))
+  t.match(await admin.info('commandstats'), /cmdstat_subscribe:calls=3,/)
+  await Promise.all(keys.map(key => Promise.all([broker.unsubscribe(key), broker.subscribe(key)])))
+  await broker.subscribe('/chat:fence')
+  const stats = await admin.info('commandstats')
+  t.match(stats, /cmdstat_subscribe:calls=4,/, 'what comes to nothing within a turn is not told')
+  t.notMatch(stats, /cmdstat_unsubscribe/)
+  await Promise.all([...keys, '/chat:fence'].map(key => broker.unsubscribe(key)))
+  await until(async () => (await admin.pubsub('CHANNELS')).length === 0, 'Redis is told')
+  t.match(await admin.info('commandstats'), /cmdstat_unsubscribe:calls=3,/)
+})
+
+t.test('what is not a message is passed over and logged as a count', async t => {
+  const lines: string[] = []
+  const { broker, heard } = await started(t, { url: server.url, prefix: 'garbage', log: line => { lines.push(line) } })
+  const admin = ask(t, server)
+  await broker.subscribe('/chat:lobby')
+  for (const payload of ['', 'hello', '9;1;;;message\n{}', Buffer.from([0xff, 0xfe, 0]), '\n']) await admin.publish('garbage:m:/chat:lobby', payload)
+  await broker.publish('/chat:lobby', message('good'))
+  await until(() => heard.length > 0, 'the good one is delivered')
+  t.strictSame(heard, ['good'])
+  await until(() => lines.some(line => line.includes('"count":5')), 'it is logged')
+  t.notOk(lines.some(line => line.includes('hello')), 'the log does not repeat it')
+})
+
+t.test('round trips are measured on both connections, with keys subscribed and without', async t => {
+  const trips: number[] = []
+  const { broker } = await started(t, { url: server.url, prefix: 'probe', observer: { ...silent, roundtrip (ms) { trips.push(ms) } } })
+  await until(() => trips.length >= 2, 'both were measured')
+  await broker.subscribe('/chat:lobby')
+  const before = trips.length
+  await until(() => trips.length >= before + 4, 'both were measured again')
+  t.ok(trips.every(ms => ms >= 0 && ms < 2000))
+  t.equal(broker.health(), undefined)
+})
+
+t.test('a subscribe that Redis refuses is rejected in time, leaves nothing, and works once Redis allows it', async t => {
+  const redis = await startRedis(t)
+  const admin = ask(t, redis)
+  await admin.call('ACL', 'SETUSER', 'limited', 'on', '>secret', '~*', '+@all', 'resetchannels')
+  const lines: string[] = []
+  const { broker, heard } = await started(t, { url: `redis://limited:secret@127.0.0.1:${redis.port}`, log: line => { lines.push(line) } })
+  const start = performance.now()
+  await t.rejects(broker.subscribe('/chat:lobby'), { code: 'unavailable' })
+  t.ok(performance.now() - start < 2500)
+  await t.rejects(broker.publish('/chat:lobby', message('private')), { code: 'unavailable' })
+  t.notOk(lines.some(line => line.includes('private') || line.includes('secret')))
+
+  await admin.call('ACL', 'SETUSER', 'limited', 'allchannels')
+  t.strictSame(await admin.pubsub('CHANNELS'), [])
+  await broker.subscribe('/chat:lobby')
+  await broker.publish('/chat:lobby', message('allowed'))
+  await until(() => heard.length > 0, 'it is delivered')
+  t.strictSame(heard, ['allowed'])
+
+  // Redis disconnects subscribers that lose the right; what they hold is theirs again when they get it back.
+  await admin.call('ACL', 'SETUSER', 'limited', 'resetchannels')
+  await until(() => broker.health() === 'Redis channels that are not subscribed again yet: 1', 'the connection is back and refused')
+  await admin.call('ACL', 'SETUSER', 'limited', 'allchannels')
+  await until(() => broker.health() === undefined, 'it is subscribed again')
+  await broker.publish('/chat:lobby', message('again'))
+  await until(() => heard.length > 1, 'it is delivered')
+  t.equal(lines.filter(line => line.includes('refused')).length, 2, 'each refusal is logged once, not at every attempt')
+})
+
+t.test('an acknowledgement of an earlier subscribe does not stand for a later one', async t => {
+  const proxy = await startProxy(t, server.port)
+  const { broker, heard } = await started(t, { url: `redis://127.0.0.1:${proxy.port}`, prefix: 'stale' })
+  const admin = ask(t, server)
+  proxy.hold('down')
+  const first = broker.subscribe('/chat:lobby').catch((error: unknown) => error)
+  await until(async () => (await admin.pubsub('CHANNELS', 'stale:*')).length === 1, 'Redis has the first')
+  proxy.hold('up')
+  await broker.unsubscribe('/chat:lobby')
+  t.match(await first, { code: 'unavailable' }, 'who is overtaken is told')
+  await new Promise(resolve => { setImmediate(resolve) })
+  let resolved = false
+  const second = broker.subscribe('/chat:lobby').then(() => { resolved = true })
+  proxy.release('down')
+  await sleep(200)
+  t.notOk(resolved, 'the second waits for its own')
+  proxy.release('up')
+  await second
+  await broker.publish('/chat:lobby', message(1))
+  await until(() => heard.length > 0, 'it is delivered')
+})
+
+t.test('closing rejects what waits for an answer', async t => {
+  const redis = await startRedis(t)
+  const { broker } = await started(t, { url: redis.url })
+  redis.pause()
+  const publish = broker.publish('/chat:lobby', message(1))
+  const subscribe = broker.subscribe('/chat:lobby')
+  await new Promise(resolve => { setImmediate(resolve) })
+  const outcomes = Promise.allSettled([publish, subscribe])
+  await broker.close()
+  const start = performance.now()
+  for (const outcome of await outcomes) t.match(outcome, { status: 'rejected', reason: { code: 'unavailable' } })
+  t.ok(performance.now() - start < 500)
+  redis.resume()
+})
+
+async function started (t: Test, options: RedisBrokerOptions) {
+  const { broker } = await redisInstance(t, options)
+  const heard: unknown[] = []
+  await broker.start((_key, { json }) => { heard.push((JSON.parse(json.toString()) as { data: unknown }).data) })
+  return { broker, heard }
+}
+
+function ask (t: Test, { url }: RedisServer): Redis {
+  const redis = new Redis(url)
+  t.teardown(async () => {
+    redis.disconnect()
+    if (redis.status !== 'end') await once(redis, 'end')
+  })
+  return redis
+}
+
+async function info (redis: Redis, section: string, field: string): Promise<number> {
+  const line = (await redis.info(section)).split('\r\n').find(line => line.startsWith(`${field}:`))
+  return Number(line?.slice(field.length + 1))
+}
