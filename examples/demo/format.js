@@ -7,8 +7,9 @@ export const count = value => value < 10_000 ? whole.format(value) : short.forma
 /** A rate per second: one decimal below ten, unless it is whole. */
 export const rate = value => value < 10 && !Number.isInteger(value) ? value.toFixed(1) : count(value)
 
-/** Milliseconds with as many decimals as the size deserves. */
+/** Milliseconds with as many decimals as the size deserves. The service counts whole ones, so none is less than one. */
 export function milliseconds (value) {
+  if (value === 0) return '<1'
   if (Number.isInteger(value)) return count(value)
   if (value < 1) return value.toFixed(2)
   return value < 10 ? value.toFixed(1) : count(value)

@@ -26,7 +26,7 @@ export interface Service {
 export const API_KEY = 'api-key-for-tests'
 
 /** Starts the service on free ports and waits until it listens. It is ended with the test. */
-export async function startService (t: Owner, env: Record<string, string> = {}, args: string[] = []): Promise<Service> {
+export async function startService (t: Owner, env: Record<string, string | undefined> = {}, args: string[] = []): Promise<Service> {
   const child = spawn(process.execPath, [...args, SERVER], {
     env: {
       PATH: process.env.PATH, NODE_ENV: 'production', HOST: '127.0.0.1', PORT: '0', METRICS_PORT: '0', JWT_SECRET: SECRET, API_KEY, MAX_CONNECTIONS_PER_USER: '0', ...env
