@@ -1,4 +1,4 @@
-import type { FastifyError, FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyServerOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { STATUS_CODES } from 'node:http'
 import { ProtocolError, RealtimeError, visible } from '../src/core/errors.ts'
@@ -21,7 +21,8 @@ async function errors (fastify: FastifyInstance): Promise<void> {
 
   fastify.setNotFoundHandler((request, reply) => answer(reply, 404, 'forbidden', `There is no ${request.method} here: see the service's list of URLs.`))
 
-  fastify.removeContentTypeParser('application/json')
+  // Text too: the framework would take it for a body, and blame its type.
+  fastify.removeAllContentTypeParsers()
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, async (_request: unknown, body: string | Buffer) => {
     try {
       return parseJson(body.toString())
@@ -32,13 +33,41 @@ async function errors (fastify: FastifyInstance): Promise<void> {
   })
 }
 
+/**
+ * What the HTTP server refuses before any plugin has a say, in the same form. For whoever makes the server: they are options of it.
+ * Nothing of such a request is logged, since it may hold credentials.
+ */
+export const serverErrors = {
+  frameworkErrors (error, _request, reply) {
+    return answer(reply, error.statusCode ?? 400, 'bad_request', "The URL can't be read: a part of it is too long, or wrongly percent-encoded.")
+  },
+  clientErrorHandler ({ code }, socket) {
+    if (socket.writable) {
+      const [status, error, message] = unreadable.get(code) ?? [400, 'bad_request', 'This is no HTTP request.']
+      const body = JSON.stringify(shape(status, error, message))
+      socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+    }
+    socket.destroy()
+  }
+} satisfies Pick<FastifyServerOptions, 'frameworkErrors' | 'clientErrorHandler'>
+
+/** By Node's error code. */
+const unreadable = new Map<string, [number, ErrorCode, string]>([
+  ['ERR_HTTP_REQUEST_TIMEOUT', [408, 'bad_request', 'The request did not come in time: send it in one go.']],
+  ['HPE_HEADER_OVERFLOW', [431, 'too_large', 'The headers of the request are too large.']]
+])
+
+function shape (statusCode: number, code: ErrorCode, message: string): object {
+  return { statusCode, code, error: STATUS_CODES[statusCode] ?? 'Error', message }
+}
+
 function answer (reply: FastifyReply, statusCode: number, code: ErrorCode, message: string): FastifyReply {
-  return reply.code(statusCode).send({ statusCode, code, error: STATUS_CODES[statusCode] ?? 'Error', message })
+  return reply.code(statusCode).send(shape(statusCode, code, message))
 }
 
 // What the framework says of a request it refused is about the request's form and meant for its sender.
 function sentence ({ message }: Error): string {
-  return message.endsWith('.') ? message : `${message}.`
+  return message.charAt(0).toUpperCase() + message.slice(1) + (message.endsWith('.') ? '' : '.')
 }
 
 export default fp(errors, { fastify: '5.x', name: 'errors' })

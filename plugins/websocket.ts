@@ -1,7 +1,8 @@
 import websocketPlugin from '@fastify/websocket'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Server } from 'node:http'
+import type { WebSocket } from 'ws'
 import { UpgradeGate } from '../src/core/gate.ts'
 import { SUBPROTOCOL } from '../src/core/protocol.ts'
 
@@ -55,12 +56,17 @@ async function websocket (fastify: FastifyInstance, { path, maxMessageBytes }: W
     handleProtocols: (protocols: Set<string>) => protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false as const
   }
   // The drain closes connections, each in its slot.
-  await fastify.register(websocketPlugin, { options, preClose: done => done() })
+  await fastify.register(websocketPlugin, { options, errorHandler, preClose: done => done() })
   fastify.server.on('upgrade', gate.handle)
-  fastify.addHook('onClose', async () => {
-    fastify.server.off('upgrade', gate.handle)
-    gate.close()
-  })
+  fastify.addHook('onClose', async () => { fastify.server.off('upgrade', gate.handle) })
+}
+
+/** Errors of a WebSocket, and what a handler lets through. */
+function errorHandler (error: Error, ws: WebSocket, request: FastifyRequest): void {
+  // Broken frames and lost connections are the clients' doing, and no matter for the log. `ws` closes by itself, and says why.
+  if ('code' in error) return
+  request.log.error({ err: error }, 'a WebSocket handler failed')
+  ws.terminate()
 }
 
 export default fp(websocket, { fastify: '5.x', name: 'websocket' })

@@ -54,7 +54,8 @@ const DEMO = fileURLToPath(new URL('../../examples/demo', import.meta.url))
 
 /**
  * The whole service as a Fastify plugin. Its hooks, parsers and error format stay inside; the application gets `fastify.carillon`.
- * It needs `return503OnClosing: false` to answer streams properly while it closes.
+ * It needs `return503OnClosing: false` to answer streams properly while it closes, and a `pluginTimeout` longer than the drain,
+ * since Fastify waits no longer for a closing hook either.
  */
 async function carillon (host: FastifyInstance, { config, ...policies }: CarillonOptions): Promise<void> {
   let service: Carillon | undefined

@@ -1,5 +1,6 @@
 import closeWithGrace from 'close-with-grace'
 import Fastify, { LogController, type FastifyInstance } from 'fastify'
+import { serverErrors } from '../plugins/errors.ts'
 import carillon from './app.ts'
 import { ConfigError, loadConfig, type Config } from './config.ts'
 import { loggerOptions } from './logger.ts'
@@ -7,6 +8,8 @@ import { loggerOptions } from './logger.ts'
 /** Headers must have come by then, and whole requests; ms. Neither limits how long an answer or a stream may last. */
 const HEADERS_TIMEOUT = 10_000
 const REQUEST_TIMEOUT = 15_000
+/** Longest a plugin may take to start; ms. */
+const START_TIMEOUT = 10_000
 /** Longest channel, percent-encoded. */
 const MAX_PARAM_LENGTH = 512
 
@@ -16,8 +19,11 @@ function build (config: Config): FastifyInstance {
     logger: loggerOptions(config),
     logController: new LogController({ disableRequestLogging: true }),
     trustProxy: config.trustProxy === undefined ? false : [...config.trustProxy],
+    ...serverErrors,
     bodyLimit: config.limits.maxMessageBytes,
     requestTimeout: REQUEST_TIMEOUT,
+    // Fastify holds closing hooks to it as well: the drain would be cut off after 10 s.
+    pluginTimeout: Math.max(START_TIMEOUT, config.shutdownTimeout),
     http: { headersTimeout: HEADERS_TIMEOUT, connectionsCheckingInterval: HEADERS_TIMEOUT / 2 },
     routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },

@@ -43,15 +43,30 @@ export class Backlog {
 
   /** Looks again at readers that were behind: sockets drain without telling. */
   sweep (): void {
-    for (const reader of this.#behind.keys()) this.note(reader, reader.buffered)
+    this.#refresh()
+    if (this.#total > this.#perInstance) this.#relieve()
   }
 
-  // Those who are furthest behind go first, down to three quarters, so that this does not run for every write.
+  #refresh (): void {
+    this.#total = 0
+    for (const reader of this.#behind.keys()) {
+      const { buffered } = reader
+      if (buffered === 0) this.#behind.delete(reader)
+      else this.#behind.set(reader, buffered)
+      this.#total += buffered
+    }
+  }
+
+  // Those who are furthest behind go first, down to three quarters, so that this does not run for every write. Who has caught up
+  // since its last write must not go for that.
   #relieve (): void {
-    for (const [reader, buffered] of [...this.#behind].sort(([, a], [, b]) => b - a)) {
+    this.#refresh()
+    if (!this.full) return
+    for (const [reader] of [...this.#behind].sort(([, a], [, b]) => b - a)) {
       if (this.#total <= this.#perInstance * 0.75) return
+      // As of now: a cut can make others write, and so come back here.
+      this.#total -= this.#behind.get(reader) ?? 0
       this.#behind.delete(reader)
-      this.#total -= buffered
       reader.cut()
     }
   }

@@ -58,9 +58,11 @@ export function channelOf (key: string): string {
 
 /**
  * The channel that belongs to a user or a tenant: characters outside the grammar, and `%` itself so that two ids never
- * share a channel, stand percent-encoded. `undefined` when the id is too long for a channel.
+ * share a channel, stand percent-encoded. `undefined` when the id is empty, too long for a channel, or no well-formed text.
  */
 export function channelFor (namespace: 'user' | 'tenant' | 'online', id: string): string | undefined {
+  // All lone surrogates have one encoding, so such ids would share a channel.
+  if (!id.isWellFormed()) return undefined
   const channel = `${namespace}:${id.replace(/[^A-Za-z0-9_.:@|+-]/gu, percentEncode)}`
   return isChannel(channel) ? channel : undefined
 }

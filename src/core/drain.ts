@@ -42,8 +42,11 @@ export async function drain (realtime: Realtime, { delay, window }: DrainOptions
   }
 
   await until(() => realtime.connections.size === 0 && realtime.publishing === 0, GOODBYE)
-  for (const connection of realtime.connections) connection.cut()
-  await until(() => realtime.connections.size === 0, GOODBYE)
+  await until(() => {
+    // Each time, since a request that was under way may still have become a connection.
+    for (const connection of realtime.connections) connection.cut()
+    return realtime.connections.size === 0
+  }, GOODBYE)
 }
 
 /** A slot for each connection, in ms: one in each part of equal length, at a random place in it, in random order. */

@@ -3,7 +3,7 @@ import { Backlog } from './backlog.ts'
 import type { Broker } from './broker/broker.ts'
 import { channelKey, parseChannel, rulesOf, type Namespaces } from './channel.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
-import { RealtimeError } from './errors.ts'
+import { RealtimeError, visible } from './errors.ts'
 import { Hub } from './hub.ts'
 import { may, type Action, type Identity } from './identity.ts'
 import { Interest } from './interest.ts'
@@ -143,8 +143,14 @@ export class Realtime implements ConnectionOwner {
    * channel is the first one that the connection gets.
    */
   async subscribe (connection: Connection, channel: string, joined: () => void): Promise<void> {
-    await this.allow(connection.identity, 'subscribe', channel)
-    await this.#serial.run(`${connection.id} ${channel}`, () => this.#join(connection, [channel], joined))
+    // In turn already while it is looked at: an unsubscribe that was sent after it must not overtake it.
+    await this.#serial.run(`${connection.id} ${channel}`, async () => {
+      const { identity } = connection
+      await this.allow(identity, 'subscribe', channel)
+      await this.#join(connection, [channel], joined)
+      // A refresh in the meantime did not see this channel yet.
+      if (connection.identity !== identity) await this.#recheck(connection, channel)
+    })
   }
 
   /** Unsubscribes. Throws `not_subscribed`. */
@@ -183,14 +189,9 @@ export class Realtime implements ConnectionOwner {
     }
     connection.identity = identity
     connection.warned = false
-    for (const channel of connection.channels.keys()) {
-      try {
-        await this.allow(identity, 'subscribe', channel)
-      } catch (error) {
-        if (!(error instanceof RealtimeError)) throw error
-        if (this.#part(connection, channel)) connection.send({ type: 'unsubscribed', channel, code: error.code })
-      }
-    }
+    let failure: unknown
+    for (const channel of connection.channels.keys()) failure = await this.#recheck(connection, channel) ?? failure
+    if (failure !== undefined) throw failure
   }
 
   /**
@@ -241,6 +242,18 @@ export class Realtime implements ConnectionOwner {
       connection.channels.set(wanted[i] as string, key)
     })
     joined()
+  }
+
+  /** Takes a channel away, and says so, unless it is still allowed. Answers the failure of a policy, for which it is taken away too. */
+  async #recheck (connection: Connection, channel: string): Promise<unknown> {
+    try {
+      await this.allow(connection.identity, 'subscribe', channel)
+      return undefined
+    } catch (error) {
+      const { code } = visible(error)
+      if (this.#part(connection, channel)) connection.send({ type: 'unsubscribed', channel, code })
+      return code === 'internal' ? error : undefined
+    }
   }
 
   #part (connection: Connection, channel: string): boolean {

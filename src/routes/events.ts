@@ -29,11 +29,16 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     exposeHeadRoute: false,
     schema,
     config: { disableMetrics: true },
-    onRequest: fastify.authenticate
+    onRequest: fastify.authenticate,
+    // As for whoever can't be served, below: so it is when a ticket, or the key of a token, can't be looked up now.
+    errorHandler (error, _request, reply) {
+      if (!(error instanceof RealtimeError) || !error.retry) throw error
+      begin(reply).close(closes.moved)
+    }
   }, async (request, reply) => {
     const { identity, query: { channels: list } } = request
     const channels = [...new Set((list ?? '').split(',').filter(name => name !== '').map(parseChannel))]
-    if (channels.length > realtime.limits.maxChannels) {
+    if (channels.filter(channel => !identity.own.includes(channel)).length > realtime.limits.maxChannels) {
       throw new RealtimeError('too_many_channels', `A stream may have ${realtime.limits.maxChannels} channels: open another one.`)
     }
     for (const channel of channels) await realtime.allow(identity, 'subscribe', channel)
@@ -43,7 +48,10 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     if (fastify.overloaded() !== undefined || realtime.refusal !== undefined) return transport.close(closes.moved)
 
     const connection = realtime.open(transport, identity)
-    reply.raw.on('close', () => realtime.closed(connection, 1000))
+    const gone = (): void => realtime.closed(connection, 1000)
+    reply.raw.on('close', gone)
+    // The response of a request that waits for its turn in a pipeline is told nothing when the client goes.
+    request.raw.on('close', gone)
     // The reader may be gone already, as far as Node has noticed.
     if (reply.raw.destroyed) return realtime.closed(connection, 1006)
     try {

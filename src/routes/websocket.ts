@@ -10,6 +10,9 @@ import { WebSocketTransport } from '../core/transport/websocket.ts'
 export default async function websocket (fastify: FastifyInstance): Promise<void> {
   const { realtime, dispatch, gate } = fastify
 
+  // After the drain: who is still on the way in would be a connection that nobody sends away, and the server would wait for it.
+  fastify.addHook('preClose', async () => gate.close())
+
   fastify.route({
     method: 'GET',
     url: '/ws',
@@ -17,6 +20,8 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
     schema: { hide: true },
     config: { disableMetrics: true },
     onRequest: fastify.authenticate,
+    // A refused upgrade ends its connection.
+    onSend: async (request, reply) => { if (request.ws) reply.header('connection', 'close') },
     handler: async (_request, reply) => {
       reply.code(426).header('upgrade', 'websocket').header('connection', 'upgrade')
       return { statusCode: 426, code: 'bad_request', error: 'Upgrade Required', message: 'This URL speaks WebSocket: connect with ws:// or wss://.' }
@@ -26,10 +31,12 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
       gate.accept(socket)
       const connection = realtime.open(new WebSocketTransport(ws, socket), request.identity)
       listen(ws, connection)
+      // What the client has sent along waits in its socket: nothing is answered before the welcome.
+      ws.pause()
       realtime.welcome(connection).catch((error: unknown) => {
         request.log.warn({ err: error }, 'a connection could not be welcomed')
         connection.close({ code: closes.moved.code, reason: visible(error).code })
-      })
+      }).finally(() => ws.resume())
     }
   })
 

@@ -61,6 +61,9 @@ const chunked: Framing = {
 const HEARTBEAT = Buffer.from(encodeComment(''))
 const CHUNKED_HEARTBEAT = chunk(HEARTBEAT)
 
+/** How long a reader may take for what still waits as its stream ends, in ms. */
+const CLOSE_TIMEOUT = 2000
+
 /** Errors that a stream's reader is told of before it ends, by close code. A reader that is too slow would never hear it. */
 const farewells = new Map<number, ControlFrame>([
   [closes.expired.code, { type: 'error', code: 'unauthorized', message: 'The token has expired: come back with a fresh one.', retry: false }],
@@ -109,8 +112,12 @@ export class SseTransport implements Transport {
   close ({ code }: Close): void {
     const farewell = farewells.get(code)
     if (farewell !== undefined) this.send(farewell)
-    const { socket } = this.#response
-    this.#response.end(() => socket?.destroySoon())
+    const response = this.#response
+    const { socket } = response
+    // The end waits for all that was written before it, and a reader that takes nothing would keep that for ever.
+    const timer = setTimeout(() => response.destroy(), CLOSE_TIMEOUT)
+    response.once('close', () => clearTimeout(timer))
+    response.end(() => socket?.destroySoon())
   }
 
   destroy (): void { this.#response.destroy() }
