@@ -1,0 +1,203 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import t from 'tap'
+import { Hub } from '../../src/core/hub.ts'
+import { closes } from '../../src/core/protocol.ts'
+import { Observers, silent } from '../../src/core/observer.ts'
+import { LineFraming, Owner, recorded, said } from '../support/transport.ts'
+
+t.test('the messages of one turn leave together, as one buffer that all readers of a framing share', async t => {
+  const hub = new Hub()
+  const [lines, events] = [new LineFraming('websocket'), new LineFraming('sse')]
+  const readers = [lines, lines, lines, events, events].map(framing => recorded(undefined, framing))
+  for (const { connection } of readers) hub.add('k', connection)
+  hub.deliver('k', said('1'))
+  hub.deliver('k', said('2'))
+  hub.deliver('k', said('3'))
+  t.ok(readers.every(({ transport }) => transport.written.length === 0), 'nothing is written within the turn')
+  await turn()
+  for (const { transport } of readers) t.strictSame(transport.written.map(String), ['1\n2\n3\n'])
+  const buffers = readers.map(({ transport }) => transport.written[0])
+  t.ok(buffers.slice(0, 3).every(buffer => buffer === buffers[0]))
+  t.ok(buffers.slice(3).every(buffer => buffer === buffers[3]))
+  t.not(buffers[0], buffers[3])
+  t.strictSame([lines.encodes, events.encodes], [1, 1])
+})
+
+t.test('each turn has a buffer of its own', async t => {
+  const hub = new Hub()
+  const { connection, transport } = recorded(undefined, new LineFraming())
+  hub.add('k', connection)
+  hub.deliver('k', said('1'))
+  await turn()
+  hub.deliver('k', said('2'))
+  await turn()
+  await turn()
+  t.strictSame(transport.written.map(String), ['1\n', '2\n'])
+})
+
+t.test('a reader gets the messages of its channels only, each in order', async t => {
+  const hub = new Hub()
+  const [a, both] = [recorded(undefined, new LineFraming()), recorded(undefined, new LineFraming())]
+  hub.add('a', a.connection)
+  hub.add('a', both.connection)
+  hub.add('b', both.connection)
+  for (const text of ['1', '2', '3']) {
+    hub.deliver('a', said(`a${text}`))
+    hub.deliver('b', said(`b${text}`))
+    hub.deliver('c', said(`c${text}`))
+  }
+  await turn()
+  t.equal(a.transport.text, 'a1\na2\na3\n')
+  t.strictSame(both.transport.written.map(String), ['a1\na2\na3\n', 'b1\nb2\nb3\n'])
+})
+
+t.test('a newcomer never gets what came before it', async t => {
+  const hub = new Hub()
+  const [first, late] = [recorded(undefined, new LineFraming()), recorded(undefined, new LineFraming())]
+  hub.add('k', first.connection)
+  hub.deliver('k', said('before'))
+  hub.add('k', late.connection)
+  t.equal(first.transport.text, 'before\n', 'written as the newcomer came')
+  hub.deliver('k', said('after'))
+  await turn()
+  t.equal(first.transport.text, 'before\nafter\n')
+  t.equal(late.transport.text, 'after\n')
+})
+
+t.test('who leaves gets what came before, and nothing after', async t => {
+  const hub = new Hub()
+  const [leaving, staying] = [recorded(undefined, new LineFraming()), recorded(undefined, new LineFraming())]
+  hub.add('k', leaving.connection)
+  hub.add('k', staying.connection)
+  hub.deliver('k', said('before'))
+  hub.remove('k', leaving.connection)
+  hub.deliver('k', said('after'))
+  await turn()
+  t.equal(leaving.transport.text, 'before\n')
+  t.equal(staying.transport.text, 'before\nafter\n')
+})
+
+t.test('who leaves and comes back within a turn misses what was said in between, and hears nothing twice', async t => {
+  const hub = new Hub()
+  const { connection, transport } = recorded(undefined, new LineFraming())
+  hub.add('k', connection)
+  hub.deliver('k', said('1'))
+  hub.remove('k', connection)
+  hub.deliver('k', said('2'))
+  hub.add('k', connection)
+  hub.deliver('k', said('3'))
+  await turn()
+  await turn()
+  t.equal(transport.text, '1\n3\n')
+})
+
+t.test('adding twice is being there once; removing who is not there changes nothing', async t => {
+  const hub = new Hub()
+  const { connection, transport } = recorded(undefined, new LineFraming())
+  const stranger = recorded()
+  hub.add('k', connection)
+  hub.add('k', connection)
+  hub.remove('k', stranger.connection)
+  hub.remove('other', connection)
+  hub.deliver('k', said('1'))
+  await turn()
+  t.strictSame(transport.written.map(String), ['1\n'])
+})
+
+t.test('an excluded connection does not hear its own message', async t => {
+  const hub = new Hub()
+  const [sender, other] = [recorded(undefined, new LineFraming()), recorded(undefined, new LineFraming())]
+  hub.add('k', sender.connection)
+  hub.add('k', other.connection)
+  hub.deliver('k', said('own', { exclude: sender.connection.id }))
+  await turn()
+  t.strictSame([sender.transport.written.length, other.transport.text], [0, 'own\n'])
+  hub.deliver('k', said('own', { exclude: sender.connection.id }))
+  hub.deliver('k', said('other'))
+  await turn()
+  t.equal(sender.transport.text, 'other\n')
+  t.equal(other.transport.text, 'own\nown\nother\n')
+})
+
+t.test('a reader that is behind gets no volatile messages', async t => {
+  const hub = new Hub()
+  const owner = new Owner({ perReader: 1600 })
+  const [behind, fine] = [recorded(owner, new LineFraming()), recorded(owner, new LineFraming())]
+  hub.add('k', behind.connection)
+  hub.add('k', fine.connection)
+  behind.transport.buffered = 101
+  fine.transport.buffered = 100
+  hub.deliver('k', said('typing', { volatile: true }))
+  hub.deliver('k', said('message'))
+  await turn()
+  t.equal(behind.transport.text, 'message\n')
+  t.equal(fine.transport.text, 'typing\nmessage\n')
+})
+
+t.test('readers may go while a buffer is handed out, and the others get it', async t => {
+  const hub = new Hub()
+  const owner = new Owner({ perReader: 1000 })
+  const readers = Array.from({ length: 9 }, () => recorded(owner, new LineFraming()))
+  for (const { connection } of readers) for (const key of ['k', 'other']) hub.add(key, connection)
+  owner.onEnd = connection => {
+    hub.remove('k', connection)
+    hub.remove('other', connection)
+  }
+  const slow = [readers[0], readers[4], readers[8]]
+  for (const reader of slow) if (reader !== undefined) reader.transport.buffered = 999
+  hub.deliver('k', said('1'))
+  hub.deliver('other', said('2'))
+  hub.deliver('k', said('3'))
+  await turn()
+  for (const reader of readers) {
+    if (slow.includes(reader)) {
+      t.strictSame(reader.transport.closes, [closes.tooSlow])
+      t.strictSame(reader.transport.written, [])
+    } else {
+      t.strictSame(reader.transport.written.map(String).sort(), ['1\n3\n', '2\n'])
+    }
+  }
+  t.equal(owner.ends.length, 3)
+})
+
+t.test('a channel is known as long as it has a reader', async t => {
+  const hub = new Hub()
+  const [one, two] = [recorded(), recorded()]
+  t.equal(hub.channels, 0)
+  hub.add('a', one.connection)
+  hub.add('a', two.connection)
+  hub.add('b', two.connection)
+  t.equal(hub.channels, 2)
+  hub.remove('a', one.connection)
+  t.equal(hub.channels, 2)
+  hub.remove('a', two.connection)
+  hub.remove('b', two.connection)
+  t.equal(hub.channels, 0)
+  hub.deliver('a', said('to nobody'))
+  await turn()
+  t.strictSame(one.transport.written, [])
+})
+
+t.test('deliveries are counted by message and reader, latencies by message', async t => {
+  const delivered: unknown[] = []
+  const latencies: number[] = []
+  const out: unknown[] = []
+  const observers = new Observers()
+  observers.add({
+    ...silent,
+    delivered: (transport, count) => { delivered.push([transport, count]) },
+    latency: ms => { latencies.push(ms) },
+    messages: (direction, type, count) => { out.push([direction, type, count]) }
+  })
+  const hub = new Hub(observers)
+  const owner = new Owner()
+  for (const kind of ['websocket', 'websocket', 'sse'] as const) hub.add('k', recorded(owner, new LineFraming(kind)).connection)
+  hub.deliver('k', said('1', { at: Date.now() - 1000 }))
+  hub.deliver('k', said('2', { at: Date.now() + 60_000 }))
+  await turn()
+  t.strictSame(delivered, [['websocket', 4], ['sse', 2]])
+  t.strictSame(out, [['out', 'message', 2]])
+  t.equal(latencies.length, 2)
+  t.ok((latencies[0] ?? 0) >= 1000)
+  t.equal(latencies[1], 0, 'a publisher whose clock is ahead makes no negative latency')
+})
