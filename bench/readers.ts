@@ -20,6 +20,9 @@ export interface ReadersReport {
 }
 
 const MARK = Buffer.from('"seq":')
+// Nothing else of what comes here reads so: messages are ASCII, and none is long enough for such bytes in its header.
+const PING = Buffer.from([0x89, 0x00])
+const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0])
 const CONNECTING = 200
 const { port, token, websockets, streams, channel } = workerData as ReadersData
 
@@ -45,6 +48,8 @@ class Reader {
     let bytes = Buffer.from(fresh.buffer, fresh.byteOffset, fresh.byteLength)
     if (this.#tail !== undefined) bytes = Buffer.concat([this.#tail, bytes])
     this.#tail = undefined
+    // Who does not answer is closed.
+    if (subscribe !== undefined && bytes.includes(PING)) socket.write(PONG)
     if (!this.ready) {
       if (bytes.includes('"subscribed"')) {
         this.ready = true
