@@ -11,6 +11,8 @@ const MAX_AGE = 7200
  * was refused; a route that takes the reply over has to send `reply.getHeaders()` itself.
  */
 async function cors (fastify: FastifyInstance): Promise<void> {
+  // An application that answers browsers itself decides for this service too.
+  if (fastify.hasRequestDecorator('corsPreflightEnabled')) return
   await fastify.register(fastifyCors, {
     origin: (origin, callback) => { callback(null, origin !== undefined && fastify.originAllowed(origin)) },
     credentials: true,

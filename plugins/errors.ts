@@ -1,4 +1,4 @@
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyServerOptions } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, FastifyServerOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { STATUS_CODES } from 'node:http'
 import { ProtocolError, RealtimeError, visible } from '../src/core/errors.ts'
@@ -19,8 +19,6 @@ async function errors (fastify: FastifyInstance): Promise<void> {
     return answer(reply, shown.status, shown.code, shown.message)
   })
 
-  fastify.setNotFoundHandler((request, reply) => answer(reply, 404, 'forbidden', `There is no ${request.method} here: see the service's list of URLs.`))
-
   // Text too: the framework would take it for a body, and blame its type.
   fastify.removeAllContentTypeParsers()
   fastify.addContentTypeParser('application/json', { parseAs: 'string' }, async (_request: unknown, body: string | Buffer) => {
@@ -31,6 +29,11 @@ async function errors (fastify: FastifyInstance): Promise<void> {
       throw error
     }
   })
+}
+
+/** For whoever makes the server: what is answered at URLs that nobody serves. */
+export function notFound (request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  return answer(reply, 404, 'forbidden', `There is no ${request.method} here: see the service's list of URLs.`)
 }
 
 /**

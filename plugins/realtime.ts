@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { drain } from '../src/core/drain.ts'
+import { drain, drainBudget } from '../src/core/drain.ts'
 import { Dispatch } from '../src/core/dispatch.ts'
 import { Realtime, type RealtimeOptions } from '../src/core/realtime.ts'
 import { Sweep } from '../src/core/sweep.ts'
@@ -23,9 +23,6 @@ export interface RealtimePluginOptions extends Omit<RealtimeOptions, 'broker'> {
   shutdownTimeout: number
 }
 
-/** What closing needs after the drain: goodbyes, open requests, the broker. */
-const RESERVE = 5000
-
 /** Puts the service on the instance, and sends its clients away before the server closes. */
 async function realtime (fastify: FastifyInstance, { idleTimeout, drainDelay, drainWindow, shutdownTimeout, ...options }: RealtimePluginOptions): Promise<void> {
   const { broker, log } = fastify
@@ -40,7 +37,7 @@ async function realtime (fastify: FastifyInstance, { idleTimeout, drainDelay, dr
   await service.start()
   sweep.start()
   fastify.addHook('preClose', async () => {
-    const budget = Math.max(0, shutdownTimeout - Math.min(RESERVE, shutdownTimeout / 2))
+    const budget = drainBudget(shutdownTimeout)
     const delay = Math.min(drainDelay, budget)
     log.info({ connections: service.connections.size }, 'draining')
     await drain(service, { delay, window: Math.min(drainWindow, budget - delay) })

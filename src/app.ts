@@ -27,6 +27,8 @@ import userRoutes from './routes/users.ts'
 import websocketRoutes from './routes/websocket.ts'
 
 export { loadConfig, ConfigError, type Config } from './config.ts'
+export { loggerOptions } from './logger.ts'
+export { notFound, serverErrors } from '../plugins/errors.ts'
 export { RealtimeError } from './core/errors.ts'
 export type { Identity, Action } from './core/identity.ts'
 export type { Policies, Published, Realtime } from './core/realtime.ts'

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { BlockList, isIP } from 'node:net'
+import { drainBudget } from './core/drain.ts'
 import { defaultNamespaces, type Namespaces } from './core/channel.ts'
 import { parsePublicKey, refusalOfSecret, SECRET_BYTES, type TokenKey } from './core/key.ts'
 import { parseNamespaces } from './core/namespaces.ts'
@@ -112,7 +113,7 @@ function advice ({ environment, development, auth, limits, drainDelay, drainWind
     [!development && auth.allowedOrigins === undefined, 'ALLOWED_ORIGINS is not set: no web page may connect.'],
     [auth.key.kind !== 'secret' && auth.audience === undefined, 'JWT_AUDIENCE is not set: tokens that the same issuer made for other services are accepted.'],
     [limits.maxBufferedBytes < limits.maxMessageBytes, 'MAX_BUFFERED_BYTES is less than MAX_MESSAGE_BYTES: the largest messages make readers too slow.'],
-    [drainDelay + drainWindow >= shutdownTimeout, 'SHUTDOWN_TIMEOUT is not longer than DRAIN_DELAY and DRAIN_WINDOW together: the drain will be cut short.']
+    [drainDelay + drainWindow > drainBudget(shutdownTimeout), 'SHUTDOWN_TIMEOUT leaves no time for DRAIN_DELAY and DRAIN_WINDOW and what comes after them: the drain will be cut short.']
   ]
   return lines.flatMap(([holds, line]) => holds ? [line] : [])
 }

@@ -13,6 +13,10 @@ export function loggerOptions ({ logLevel: level }: Pick<Config, 'logLevel'>): E
       censor: '[redacted]'
     },
     serializers: {
+      // Libraries hang what they worked on to their errors: a command of Redis with its password, say.
+      err: ({ name, message, stack, code, cause }: NodeJS.ErrnoException) => ({
+        type: name, code, message, stack: stack ?? '', cause: cause instanceof Error ? cause.message : undefined
+      }),
       req: ({ method, url, ip }) => ({ method, url: (url ?? '').split('?', 1)[0]?.slice(0, MAX_FIELD), remoteAddress: ip })
     }
   }

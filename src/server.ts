@@ -1,6 +1,6 @@
 import closeWithGrace from 'close-with-grace'
 import Fastify, { LogController, type FastifyInstance } from 'fastify'
-import { serverErrors } from '../plugins/errors.ts'
+import { notFound, serverErrors } from '../plugins/errors.ts'
 import carillon from './app.ts'
 import { ConfigError, loadConfig, type Config } from './config.ts'
 import { loggerOptions } from './logger.ts'
@@ -37,6 +37,7 @@ function build (config: Config): FastifyInstance {
 async function main (): Promise<void> {
   const config = loadConfig()
   const app = build(config)
+  app.setNotFoundHandler(notFound)
   for (const warning of config.warnings) app.log.warn(warning)
   closeWithGrace({ delay: config.shutdownTimeout, logger: closeLog(app) }, async ({ signal, err }) => {
     if (err !== undefined) app.log.fatal({ err }, 'an error that nobody handled: closing')

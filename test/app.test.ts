@@ -1,4 +1,5 @@
 import Fastify, { type FastifyInstance } from 'fastify'
+import cors from '@fastify/cors'
 import t, { type Test } from 'tap'
 import carillon, { loadConfig, RealtimeError, type Policies } from '../src/app.ts'
 import { connect } from './support/socket.ts'
@@ -11,6 +12,8 @@ async function application (t: Test, policies: Policies = {}): Promise<{ app: Fa
   const app = Fastify({ logger: false, return503OnClosing: false, forceCloseConnections: true })
   t.teardown(() => app.close())
   const config = loadConfig({ NODE_ENV: 'production', JWT_SECRET: SECRET, API_KEY, METRICS_PORT: '0', HOST: '127.0.0.1', DRAIN_WINDOW: '200' })
+  app.setNotFoundHandler(async (_request, reply) => { reply.code(404).send({ mine: 'not found' }) })
+  await app.register(cors, { origin: 'https://app.example' })
   app.get('/own', async () => ({ mine: true }))
   app.get('/fails', async () => { throw new Error('on purpose') })
   await app.register(carillon, { config, ...policies })
@@ -23,6 +26,12 @@ t.test('lives beside the routes of an application, and leaves their errors and b
   const failed = await fetch(`${url}/fails`)
   t.same(await failed.json(), { statusCode: 500, error: 'Internal Server Error', message: 'on purpose' }, "the application's own error format")
   t.match(await (await fetch(`${url}/health/ready`)).json(), { status: 'ok' })
+  t.same(await (await fetch(`${url}/nowhere`)).json(), { mine: 'not found' })
+  const crossing = await fetch(`${url}/health/ready`, { headers: { origin: 'https://app.example' } })
+  t.equal(crossing.headers.get('access-control-allow-origin'), 'https://app.example', 'the application decides who may read')
+  const large = JSON.stringify({ data: 'x'.repeat(66_000) })
+  const refused = await fetch(`${url}/channels/chat:lobby/messages`, { method: 'POST', headers: { 'x-api-key': API_KEY, 'content-type': 'application/json' }, body: large })
+  t.equal(refused.status, 413, "a message's limit holds whatever the application's own is")
 })
 
 t.test('lets the application publish from its own code', async t => {

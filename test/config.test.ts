@@ -207,7 +207,7 @@ t.test('what works but hardly as meant is warned about', async t => {
   t.match(loadConfig({ NODE_ENV: 'production', JWT_SECRET: SECRET }).warnings, [/^ALLOWED_ORIGINS is not set/])
   t.match(loadConfig({ JWT_PUBLIC_KEY: pem }).warnings, [/^JWT_AUDIENCE is not set/])
   t.match(loadConfig({ MAX_BUFFERED_BYTES: '1024' }).warnings, [/^MAX_BUFFERED_BYTES is less/])
-  t.match(loadConfig({ SHUTDOWN_TIMEOUT: '5000' }).warnings, [/^SHUTDOWN_TIMEOUT is not longer/])
+  t.match(loadConfig({ SHUTDOWN_TIMEOUT: '5000' }).warnings, [/^SHUTDOWN_TIMEOUT leaves no time/])
 })
 
 t.test('a public key decides on the algorithms', async t => {

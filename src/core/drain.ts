@@ -8,6 +8,14 @@ const STEP = 50
 /** How long those who were told to leave may take for their goodbye before they are cut. */
 const GOODBYE = 2000
 
+/** What closing needs after the drain: goodbyes, open requests, the broker; ms. */
+const RESERVE = 5000
+
+/** The part of the time for closing that the drain may take; ms. */
+export function drainBudget (shutdownTimeout: number): number {
+  return shutdownTimeout - Math.min(RESERVE, shutdownTimeout / 2)
+}
+
 export interface DrainOptions {
   /** How long the instance serves on, not ready, so that balancers notice; ms. */
   readonly delay: number

@@ -16,6 +16,7 @@ import type { Transport } from './transport/transport.ts'
 /** Bounds of one instance. Bytes, counts, messages per second. */
 export interface Limits {
   readonly maxChannels: number
+  readonly maxMessageBytes: number
   readonly maxBufferedBytes: number
   readonly maxInstanceBufferedBytes: number
   readonly rateLimit: number

@@ -8,7 +8,8 @@ export default async function users (fastify: FastifyInstance): Promise<void> {
   for (const namespace of ['user', 'tenant'] as const) {
     fastify.post<{ Params: Record<string, string>, Body: PublishBody }>(`/${namespace}s/:${namespace}/messages`, {
       schema: { summary: `Publish to all connections of a ${namespace}`, tags: ['backend'], body: PublishBody, response: { 201: PublishReply } },
-      onRequest: fastify.requireBackend
+      onRequest: fastify.requireBackend,
+      bodyLimit: fastify.realtime.limits.maxMessageBytes
     }, async ({ identity, params, body }, reply) => {
       const channel = channelFor(namespace, params[namespace] ?? '')
       if (channel === undefined) throw new RealtimeError('bad_request', `The ${namespace}'s id is empty or too long.`)

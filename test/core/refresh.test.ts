@@ -24,7 +24,7 @@ class HeldBroker extends MemoryBroker {
 
 function instance (policies: Policies = {}): { realtime: Realtime, broker: HeldBroker } {
   const broker = new HeldBroker()
-  const limits = { maxChannels: 128, maxBufferedBytes: 1_048_576, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50 }
+  const limits = { maxChannels: 128, maxMessageBytes: 65_536, maxBufferedBytes: 1_048_576, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50 }
   return { broker, realtime: new Realtime({ broker, namespaces: defaultNamespaces, limits, heartbeat: 25_000, policies }) }
 }
 

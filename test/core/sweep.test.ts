@@ -26,7 +26,7 @@ function instance (_t: Test, { heartbeat = HEARTBEAT, idleTimeout = IDLE } = {})
   const realtime = new Realtime({
     broker: new MemoryBroker(),
     namespaces: defaultNamespaces,
-    limits: { maxChannels: 128, maxBufferedBytes: 1_048_576, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50 },
+    limits: { maxChannels: 128, maxMessageBytes: 65_536, maxBufferedBytes: 1_048_576, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50 },
     heartbeat
   })
   const sweep = new Sweep(realtime, { heartbeat, idleTimeout })

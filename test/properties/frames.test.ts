@@ -97,18 +97,18 @@ t.test('fifty thousand frames, one in eight of them broken: each connection work
   await stream.next('$subscribed')
   const memory = await residentBytes(service.child.pid)
 
-  let done = false
+  const attackers = new Set<Promise<void>>()
   let slowest = 0
   let rounds = 0
-  const calm = (async () => {
-    for (; !done; rounds++) {
+  const calm = async (): Promise<void> => {
+    for (; attackers.size > 0; rounds++) {
       const began = performance.now()
       await neighbour.ask({ type: 'publish', channel: 'chat:calm', data: rounds })
       await until(() => neighbour.heard('chat:calm').length > rounds && stream.heard('chat:calm').length > rounds, `round ${rounds}`)
       slowest = Math.max(slowest, performance.now() - began)
       await sleep(50)
     }
-  })()
+  }
 
   async function attack (index: number): Promise<Outcome> {
     const random = seeded(SEED + index)
@@ -142,11 +142,13 @@ t.test('fifty thousand frames, one in eight of them broken: each connection work
 
   const outcomes: Outcome[] = []
   let next = 0
-  await Promise.all(Array.from({ length: TOGETHER }, async () => {
-    while (next < CONNECTIONS) outcomes.push(await attack(next++))
-  }))
-  done = true
-  await calm
+  for (let i = 0; i < TOGETHER; i++) {
+    const attacker: Promise<void> = (async () => {
+      while (next < CONNECTIONS) outcomes.push(await attack(next++))
+    })().finally(() => attackers.delete(attacker))
+    attackers.add(attacker)
+  }
+  await Promise.all([calm(), ...attackers])
 
   const count = (fits: (outcome: Outcome) => boolean): number => outcomes.filter(fits).length
   const codes = [...new Set(outcomes.flatMap(({ code }) => code ?? []))].sort()

@@ -240,7 +240,7 @@ t.test('a ticket opens one stream', async t => {
 })
 
 t.test('a stream is told that its token ends, ends with it, and is told why', async t => {
-  const stream = await openStream(t, `${memory.url}/events`, bearer({ exp: Math.floor(Date.now() / 1000) + 2 }))
+  const stream = await openStream(t, `${memory.url}/events`, bearer({ exp: Math.floor(Date.now() / 1000) + 3 }))
   t.match(JSON.parse((await stream.next('$expiring')).data), { type: 'expiring', in: Number })
   await until(() => stream.ended(), 'the end')
   t.match(JSON.parse((await stream.next('$error')).data), { type: 'error', code: 'unauthorized', message: SENTENCE })
