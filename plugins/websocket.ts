@@ -32,9 +32,10 @@ const MAX_BUFFERED_CHUNKS = 1024
  */
 async function websocket (fastify: FastifyInstance, { path, maxMessageBytes }: WebSocketPluginOptions): Promise<void> {
   const gate = new UpgradeGate({
-    refuse ({ url = '', headers }) {
-      const asked = url.split('?', 1)[0]
-      if (asked !== path) return { status: 404, code: 'forbidden', message: `There is no WebSocket here: it is at ${path}.` }
+    refuse ({ url = '', method, headers }) {
+      // What no route of ours answers would be answered outside of this plugin, where nobody closes the socket.
+      const asked = `${method} ${url.split('?', 1)[0]}`
+      if (asked !== `GET ${path}`) return { status: 404, code: 'forbidden', message: `There is no WebSocket here: it is at GET ${path}.` }
       if (!fastify.originAllowed(headers.origin)) {
         return { status: 403, code: 'forbidden', message: 'This Origin is not on the list of allowed ones (ALLOWED_ORIGINS).' }
       }

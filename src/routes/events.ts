@@ -30,9 +30,11 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     schema,
     config: { disableMetrics: true },
     onRequest: fastify.authenticate,
-    // As for whoever can't be served, below: so it is when a ticket, or the key of a token, can't be looked up now.
-    errorHandler (error, _request, reply) {
-      if (!(error instanceof RealtimeError) || !error.retry) throw error
+    // As for whoever can't be served, below: so it is when a ticket or the key of a token can't be looked up now, or a policy fails.
+    errorHandler (error, request, reply) {
+      const status = error instanceof RealtimeError ? error.status : error.statusCode ?? 500
+      if (status < 500) throw error
+      if (status === 500) request.log.error({ err: error }, 'a stream could not be opened')
       begin(reply).close(closes.moved)
     }
   }, async (request, reply) => {
