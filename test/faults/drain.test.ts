@@ -179,7 +179,7 @@ t.test('what else an instance meets as it ends', async t => {
   // These mostly wait.
   t.jobs = 4
   t.test('while it only says that it leaves, it takes all who come, however long that lasts', { buffered: true }, async t => {
-    const service = await startService(t, { DRAIN_DELAY: '11000', DRAIN_WINDOW: '500' })
+    const service = await startService(t, { DRAIN_DELAY: '14000', DRAIN_WINDOW: '500' })
     const stream = await openStream(t, `${service.url}/events`)
     const exit = once(service.child, 'exit')
     service.child.kill('SIGTERM')
