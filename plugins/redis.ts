@@ -2,6 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { Redis, type RedisOptions } from 'ioredis'
+import { parseSentinelUrl, type SentinelGroup } from '../src/core/broker/sentinel.ts'
+import failover from './failover.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -11,13 +13,18 @@ declare module 'fastify' {
 }
 
 export interface RedisPluginOptions {
-  /** `redis://` or `rediss://`, with credentials and database number where needed. Never logged. */
+  /**
+   * `redis://` or `rediss://`, with credentials and database number where needed; or `redis+sentinel://` or `rediss+sentinel://`, for the
+   * master of a group that Sentinels watch. Never logged.
+   */
   url: string
 }
 
 /** How long a start waits for Redis, and a close for its goodbye, ms. */
 const START_TIMEOUT = 2000
 const QUIT_TIMEOUT = 500
+/** How long one Sentinel may take to answer before the next is asked, ms. */
+const SENTINEL_TIMEOUT = 1000
 
 /**
  * Settings of both connections. A request that can't be sent now is refused, one whose connection is lost is rejected and never sent twice:
@@ -45,18 +52,38 @@ const settings: RedisOptions = {
  * becomes so when Redis comes.
  */
 async function redis (fastify: FastifyInstance, { url }: RedisPluginOptions): Promise<void> {
-  const command = new Redis(url, { ...settings, connectionName: 'carillon-command' })
-  const subscriber = new Redis(url, { ...settings, connectionName: 'carillon-subscriber' })
+  const group = parseSentinelUrl(url)
+  const open = (connectionName: string): Redis =>
+    group === undefined ? new Redis(url, { ...settings, connectionName }) : new Redis({ ...settings, ...masterOf(group), connectionName })
+  const command = open('carillon-command')
+  const subscriber = open('carillon-subscriber')
   fastify.addHook('onClose', async () => { await Promise.all([quit(command), quit(subscriber)]) })
   watch(command, fastify.log.child({ connection: 'command' }))
   watch(subscriber, fastify.log.child({ connection: 'subscriber' }))
   fastify.decorate('redis', { command, subscriber })
+  if (group !== undefined) await fastify.register(failover, { group })
   await Promise.all([settled(command), settled(subscriber)])
+}
+
+/** Has the Sentinels asked for the master before each attempt to connect, and a server that says it is none refused. */
+function masterOf ({ sentinels, name, username, password, db, tls }: SentinelGroup): RedisOptions {
+  return {
+    sentinels: [...sentinels],
+    name,
+    role: 'master',
+    username,
+    password,
+    db,
+    ...tls && { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true },
+    // A number always: without one ioredis would give the connection up for good.
+    sentinelRetryStrategy: retryStrategy,
+    sentinelCommandTimeout: SENTINEL_TIMEOUT
+  }
 }
 
 /** Full jitter, so that instances that lost Redis together don't come back together; 1 s at most, so that they come back soon. */
 function retryStrategy (times: number): number {
-  return 20 + Math.random() * Math.min(980, 50 * 2 ** Math.min(times, 10))
+  return Math.round(20 + Math.random() * Math.min(980, 50 * 2 ** Math.min(times, 10)))
 }
 
 /** Errors of a server that is not, or no longer, the one to talk to. 1: reconnect, and don't send the command again. */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { BlockList, isIP } from 'node:net'
+import { namesSentinels, parseSentinelUrl } from './core/broker/sentinel.ts'
 import { drainBudget } from './core/drain.ts'
 import { defaultNamespaces, type Namespaces } from './core/channel.ts'
 import { parsePublicKey, refusalOfSecret, SECRET_BYTES, type TokenKey } from './core/key.ts'
@@ -24,6 +25,8 @@ export interface Config {
   /** Absent: the broker of this process, one instance. Holds a password, so it is never logged. */
   readonly redisUrl?: string
   readonly redisPrefix: string
+  /** `replicated`: receipts say whether a replica of Redis has the message. */
+  readonly publishDurability: 'accepted' | 'replicated'
   readonly auth: {
     readonly key: TokenKey
     /** The key was made up for this run, since none was given. */
@@ -73,6 +76,7 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env): Config {
     logLevel: vars.LOG_LEVEL as LogLevel,
     redisUrl: redisUrl(vars.REDIS_URL),
     redisPrefix: vars.REDIS_PREFIX,
+    publishDurability: vars.PUBLISH_DURABILITY as 'accepted' | 'replicated',
     auth: Object.freeze({
       ...tokenKey(vars, env, development, warnings),
       issuer: vars.JWT_ISSUER,
@@ -163,9 +167,13 @@ function apiKey (value: string | undefined, warnings: string[]): string | undefi
 
 function redisUrl (value: string | undefined): string | undefined {
   if (value === undefined) return
+  if (namesSentinels(value)) {
+    if (parseSentinelUrl(value) !== undefined) return value
+    throw new ConfigError("REDIS_URL can't be used: with Sentinels it must be redis+sentinel://[user:password@]host:port[,host:port…]/name[/database], or rediss+sentinel:// for TLS")
+  }
   const url = URL.canParse(value) ? new URL(value) : undefined
   if (url !== undefined && /^rediss?:$/.test(url.protocol) && url.hostname !== '' && /^\/?\d*$/.test(url.pathname)) return value
-  throw new ConfigError("REDIS_URL can't be used: it must be redis://[user:password@]host[:port][/database], or rediss:// for TLS")
+  throw new ConfigError("REDIS_URL can't be used: it must be redis://[user:password@]host[:port][/database], rediss:// for TLS, or redis+sentinel:// for a group behind Sentinels")
 }
 
 function list (value: string | undefined, name: Name, fits: (item: string) => boolean, allowed: string): readonly string[] | undefined {

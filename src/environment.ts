@@ -27,6 +27,7 @@ const properties = {
   LOG_LEVEL: oneOf('info', 'fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'),
   REDIS_URL: text,
   REDIS_PREFIX: { type: 'string', default: 'carillon', pattern: '^[A-Za-z0-9_.:-]{1,64}$' },
+  PUBLISH_DURABILITY: oneOf('accepted', 'accepted', 'replicated'),
   JWT_SECRET: text,
   JWT_PUBLIC_KEY: text,
   JWKS_URL: text,

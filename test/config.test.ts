@@ -32,6 +32,7 @@ t.test('without any variable the defaults of the contract hold', async t => {
     logLevel: 'info',
     redisUrl: undefined,
     redisPrefix: 'carillon',
+    publishDurability: 'accepted',
     trustProxy: undefined,
     limits: {
       maxConnectionsPerUser: 5,
@@ -73,6 +74,7 @@ t.test('every variable is taken', async t => {
     LOG_LEVEL: 'silent',
     REDIS_URL: 'rediss://user:password@redis.example:6380/2',
     REDIS_PREFIX: 'shop:rt',
+    PUBLISH_DURABILITY: 'replicated',
     JWT_SECRET: SECRET,
     JWT_ISSUER: 'https://issuer.example/',
     JWT_AUDIENCE: 'carillon',
@@ -102,6 +104,7 @@ t.test('every variable is taken', async t => {
     logLevel: 'silent',
     redisUrl: 'rediss://user:password@redis.example:6380/2',
     redisPrefix: 'shop:rt',
+    publishDurability: 'replicated',
     auth: {
       key: { kind: 'secret', secret: SECRET },
       generated: false,

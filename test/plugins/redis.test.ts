@@ -23,16 +23,17 @@ t.test('both connections are ready when the start is over', async t => {
   const { app } = await instance(t, server.url)
   t.equal(app.redis.command.status, 'ready')
   t.equal(app.redis.subscriber.status, 'ready')
-  await app.broker.start(() => {})
+  await app.broker.start({ deliver () {}, interrupted () {} })
   t.equal(app.broker.health(), undefined)
 })
 
 t.test('closing ends the connections, after the broker', async t => {
   const server = await startRedis(t)
-  const { app } = await instance(t, server.url)
-  await app.broker.start(() => {})
+  const { app } = await instance(t, server.url, app => {
+    app.addHook('onClose', async () => { t.equal(app.redis.command.status, 'ready', 'they are there while others close') })
+  })
+  await app.broker.start({ deliver () {}, interrupted () {} })
   const { command, subscriber } = app.redis
-  app.addHook('onClose', async () => { t.equal(command.status, 'ready', 'they are there while others close') })
   await app.close()
   t.type(app.broker.health(), 'string')
   await until(() => command.status === 'end' && subscriber.status === 'end', 'both have ended')
@@ -56,19 +57,20 @@ t.test('a connection that comes and goes is logged once each time', async t => {
 t.test('credentials never reach the log', async t => {
   const server = await startRedis(t, { args: ['--requirepass', 'the-right-one'] })
   const { app, lines } = await instance(t, `redis://someone:not-the-right-one@127.0.0.1:${server.port}`)
-  await app.broker.start(() => {})
+  await app.broker.start({ deliver () {}, interrupted () {} })
   await until(() => lines.some(line => line.includes('WRONGPASS')), 'it says what is wrong')
   await t.rejects(app.broker.subscribe('/chat:lobby'), { code: 'unavailable' })
   t.notOk(lines.some(line => line.includes('right-one')))
   t.notOk(lines.some(line => line.includes('someone')))
 })
 
-async function instance (t: Test, url: string): Promise<{ app: FastifyInstance, lines: string[] }> {
+async function instance (t: Test, url: string, more: (app: FastifyInstance) => void = () => {}): Promise<{ app: FastifyInstance, lines: string[] }> {
   const lines: string[] = []
   const app = Fastify({ logger: { stream: { write: (line: string) => { lines.push(line) } } } })
   t.teardown(() => app.close())
   app.register(redis, { url })
   app.register(fanout)
+  app.register(async app => more(app))
   await app.ready()
   return { app, lines }
 }
