@@ -50,7 +50,7 @@ async function demo (fastify: FastifyInstance, { root, observers, signs, issuer,
   const identity = backendIdentity(undefined)
   const started = Date.now()
   const timer = setInterval(() => {
-    const connections = { websocket: 0, sse: 0 }
+    const connections = { websocket: 0, sse: 0, poll: 0 }
     for (const { transport } of realtime.connections) connections[transport.kind]++
     const data = {
       instance: realtime.instance,

@@ -15,14 +15,16 @@ declare module 'fastify' {
 export interface FanoutOptions {
   /** First part of every name that is used in Redis. */
   prefix?: string
+  /** Whether receipts say that a replica of Redis has the message. */
+  replicated?: boolean
   /** Is told each round trip to Redis. */
   observer?: Observer
 }
 
 /** Puts the broker on the instance: over Redis where the `redis` plugin is registered (before this one), else inside this process. */
-async function fanout (fastify: FastifyInstance, { prefix = 'carillon', observer = silent }: FanoutOptions): Promise<void> {
+async function fanout (fastify: FastifyInstance, { prefix = 'carillon', replicated = false, observer = silent }: FanoutOptions): Promise<void> {
   const broker: Broker = fastify.hasDecorator('redis')
-    ? new RedisBroker({ ...fastify.redis, prefix, observer, log: fastify.log })
+    ? new RedisBroker({ ...fastify.redis, prefix, replicated, observer, log: fastify.log })
     : new MemoryBroker()
   fastify.decorate('broker', broker)
   // Registered after `redis`, and hooks of this kind run in reverse: the broker ends before its connections do.

@@ -45,7 +45,7 @@ function instruments (fastify: FastifyInstance, registry: Registry): Observer {
     labelNames: ['transport'],
     registers,
     collect () {
-      const count = { websocket: 0, sse: 0 }
+      const count = { websocket: 0, sse: 0, poll: 0 }
       for (const { transport } of fastify.realtime.connections) count[transport.kind]++
       for (const [transport, value] of Object.entries(count)) connections.set({ transport }, value)
     }
@@ -59,6 +59,9 @@ function instruments (fastify: FastifyInstance, registry: Registry): Observer {
   const closes = new Counter({ name: 'carillon_closes_total', help: 'Connections ended, by close code', labelNames: ['code'], registers })
   const delivery = new Histogram({ name: 'carillon_delivery_seconds', help: 'From publishing a message to writing it to sockets here', buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5], registers })
   const roundtrip = new Histogram({ name: 'carillon_redis_roundtrip_seconds', help: 'Round trips to Redis', buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2], registers })
+  const repairs = new Counter({ name: 'carillon_repairs_total', help: 'Times that messages which this instance had missed were read from the log', labelNames: ['cause'], registers })
+  const resumes = new Counter({ name: 'carillon_resumes_total', help: 'Readers that came back with a position', labelNames: ['outcome'], registers })
+  const gaps = new Counter({ name: 'carillon_gaps_total', help: 'Losses that readers were told of', labelNames: ['reason'], registers })
 
   return {
     messages (direction, type, count) { messages.inc({ direction, type }, count) },
@@ -66,7 +69,10 @@ function instruments (fastify: FastifyInstance, registry: Registry): Observer {
     latency (ms) { delivery.observe(ms / 1000) },
     slowReader () { slowReaders.inc() },
     closed (code) { closes.inc({ code: String(code) }) },
-    roundtrip (ms) { roundtrip.observe(ms / 1000) }
+    roundtrip (ms) { roundtrip.observe(ms / 1000) },
+    repaired (cause) { repairs.inc({ cause }) },
+    resumed (outcome) { resumes.inc({ outcome }) },
+    gap (reason) { gaps.inc({ reason }) }
   }
 }
 

@@ -11,6 +11,7 @@ import openapi from '../plugins/openapi.ts'
 import pressure from '../plugins/pressure.ts'
 import realtime from '../plugins/realtime.ts'
 import redis from '../plugins/redis.ts'
+import redisSettings from '../plugins/redis-settings.ts'
 import tickets from '../plugins/tickets.ts'
 import websocket from '../plugins/websocket.ts'
 import type { Config } from './config.ts'
@@ -21,6 +22,7 @@ import channelRoutes from './routes/channels.ts'
 import demoRoutes from './routes/demo.ts'
 import eventRoutes from './routes/events.ts'
 import healthRoutes from './routes/health.ts'
+import pollRoutes from './routes/poll.ts'
 import ticketRoutes from './routes/tickets.ts'
 import { publish, type PublishBody, type PublishReply } from './routes/publish.ts'
 import userRoutes from './routes/users.ts'
@@ -83,8 +85,11 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
   await fastify.register(errors)
   await fastify.register(pressure)
   await fastify.register(metrics, { host: config.host, port: config.metricsPort, observers })
-  if (config.redisUrl !== undefined) await fastify.register(redis, { url: config.redisUrl })
-  await fastify.register(fanout, { prefix: config.redisPrefix, observer: observers })
+  if (config.redisUrl !== undefined) {
+    await fastify.register(redis, { url: config.redisUrl })
+    await fastify.register(redisSettings)
+  }
+  await fastify.register(fanout, { prefix: config.redisPrefix, replicated: config.publishDurability === 'replicated', observer: observers })
   await fastify.register(tickets, { prefix: config.redisPrefix })
   await fastify.register(auth, { key, issuer, audience, apiKey, allowedOrigins, development })
   await fastify.register(cors)
@@ -104,7 +109,7 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
     await fastify.register(demo, { root: DEMO, observers, signs: key.kind === 'secret', issuer, audience })
     await fastify.register(demoRoutes, { open: generated })
   }
-  for (const routes of [websocketRoutes, eventRoutes, channelRoutes, userRoutes, ticketRoutes, healthRoutes]) await fastify.register(routes)
+  for (const routes of [websocketRoutes, eventRoutes, pollRoutes, channelRoutes, userRoutes, ticketRoutes, healthRoutes]) await fastify.register(routes)
 }
 
 export default fp(carillon, { fastify: '5.x', name: 'carillon' })

@@ -60,10 +60,10 @@ t.test('curl hears on a stream what curl publishes', async t => {
   await until(() => stream.output().split('$subscribed').length === 3, `both channels in ${stream.output()}`)
   const publishing = run(t, 'bash', ['-c', `set -e\n${example('A backend: publish', 'sh')}`], { API_KEY })
   t.same(await once(publishing.child, 'close'), [0, null])
-  t.match(publishing.output(), /\{"channel":"events:orders","id":"[^"]+","duplicate":false\}/)
+  t.match(publishing.output(), /\{"channel":"events:orders","id":"[^"]+","duplicate":false,"epoch":"[^"]+","offset":1\}/)
   await until(() => stream.output().includes('event: invoice'), 'what was published to the user')
-  t.match(stream.output(), /event: paid\ndata: \{"type":"message","channel":"events:orders",.*"data":\{"order":17\}\}\n\n/)
-  t.match(stream.output(), /event: invoice\ndata: \{"type":"message","channel":"user:demo",.*"data":\{"number":4711\}\}\n\n/)
+  t.match(stream.output(), /event: paid\ndata: \{"offset":1,"type":"message","channel":"events:orders",.*"data":\{"order":17\}\}\n\n/)
+  t.match(stream.output(), /event: invoice\ndata: \{"offset":1,"type":"message","channel":"user:demo",.*"data":\{"number":4711\}\}\n\n/)
 })
 
 t.test('the socket works in Node', async t => {
@@ -76,7 +76,7 @@ t.test('fetch reads a stream in Node', async t => {
   const client = runModule(t, example('A stream: one way', 'js', 2), { TOKEN: token })
   await until(() => client.output().includes('$subscribed'), `the subscription in ${client.output()}`)
   await payUntil(() => client.output().includes('paid'))
-  t.match(client.output(), /paid \{\n {2}type: 'message',\n {2}channel: 'events:orders'/)
+  t.match(client.output(), /paid \{\n {2}offset: \d+,\n {2}type: 'message',\n {2}channel: 'events:orders'/)
 })
 
 t.test('the browser examples work in a browser', async t => {
@@ -105,7 +105,7 @@ t.test('the browser examples work in a browser', async t => {
     await t.test(`EventSource with ${name}`, async t => {
       const lines = await open(t, example('A stream: one way', 'js', n), cookie)
       await payUntil(() => lines.length > 0)
-      t.match(lines[0], /^\{type: message, channel: events:orders, id: [\w-]+, event: paid, at: \d+/)
+      t.match(lines[0], /^\{offset: \d+, type: message, channel: events:orders, id: [\w-]+, event: paid/)
     })
   }
 })

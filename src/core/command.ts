@@ -2,6 +2,10 @@ import { parseChannel } from './channel.ts'
 import { ProtocolError, RealtimeError } from './errors.ts'
 import { EVENT_PATTERN, MAX_COMMAND_ID, MESSAGE_ID_PATTERN, type Command, type CommandId, type Position } from './protocol.ts'
 
+/** Messages of history in one answer, unless asked for otherwise, and at most. */
+const DEFAULT_LIMIT = 50
+const MAX_LIMIT = 256
+
 type Fields = Readonly<Record<string, unknown>>
 
 /** The id of whatever a client sent, so that an error can be answered to it. */
@@ -35,6 +39,11 @@ export function parseCommand (value: unknown): Command {
         messageId: messageId(fields.messageId, 'messageId'),
         echo: flag(fields.echo, 'echo', true)
       }
+    case 'history':
+      return { id, type: 'history', channel: parseChannel(fields.channel), after: position(fields), limit: limit(fields.limit) }
+    case 'resume':
+      if (typeof fields.cursor !== 'string' || fields.cursor === '') throw bad("'cursor' must be the last one that the service gave")
+      return { id, type: 'resume', cursor: fields.cursor }
     case 'auth':
       if (typeof fields.token !== 'string' || fields.token === '') throw bad("'token' must be a fresh token")
       return { id, type: 'auth', token: fields.token }
@@ -65,6 +74,13 @@ function position ({ epoch, offset }: Fields): Position | undefined {
   if (typeof epoch !== 'string' || epoch === '' || epoch.length > 64) throw bad("'epoch' must be a text as 'subscribed' gave it")
   if (!Number.isSafeInteger(offset) || (offset as number) < 0) throw bad("'offset' must be a whole number from 0")
   return { epoch, offset: offset as number }
+}
+
+/** How many messages are asked for at once. Throws `bad_request`. */
+export function limit (value: unknown): number {
+  if (value === undefined) return DEFAULT_LIMIT
+  if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_LIMIT) return value as number
+  throw bad(`'limit' must be a whole number from 1 to ${MAX_LIMIT}`)
 }
 
 function flag (value: unknown, name: string, otherwise: boolean): boolean {

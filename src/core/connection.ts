@@ -8,6 +8,8 @@ import type { Transport } from './transport/transport.ts'
 /** What a connection needs from its owner. */
 export interface ConnectionOwner {
   readonly backlog: Backlog
+  /** Called before a message of a key is written that the connection's framing does not know. */
+  alone (connection: Connection, key: string): void
   /** Called once, as the connection stops being open: it hears nothing from here on. */
   ended (connection: Connection, code: number): void
 }
@@ -21,6 +23,8 @@ export class Connection implements Reader {
   identity: Identity
   /** Channel -> key, of everything it listens to. */
   readonly channels = new Map<string, string>()
+  /** Channels in which it is still being told what it missed. */
+  readonly behind = new Set<string>()
   /** Subscriptions on their way, so that a limit holds for them too. */
   joining = 0
   /** Unix ms. */
@@ -61,6 +65,7 @@ export class Connection implements Reader {
     const { transport } = this
     const { backlog } = this.#owner
     const waiting = transport.buffered
+    if (transport.kind === 'sse') this.#owner.alone(this, batch.key)
     const bytes = batch.bytes(transport.framing, this.id, waiting > backlog.volatileLimit)
     if (bytes === undefined) return false
     if (waiting > 0 && waiting + bytes.length > backlog.perReader) {

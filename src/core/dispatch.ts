@@ -3,7 +3,7 @@ import type { Connection } from './connection.ts'
 import { ProtocolError, RealtimeError, visible } from './errors.ts'
 import type { Identity } from './identity.ts'
 import { parseJson } from './json.ts'
-import { closes, type Command, type CommandId } from './protocol.ts'
+import { closes, type Command, type CommandId, type Position, type ResumeCommand } from './protocol.ts'
 import type { Realtime } from './realtime.ts'
 
 /** Errors that a connection may make within {@link ERROR_WINDOW} before it is closed. */
@@ -60,24 +60,28 @@ export class Dispatch {
     const realtime = this.#realtime
     const { id } = command
     switch (command.type) {
-      case 'subscribe': {
-        const { channel, position } = command
-        // Without a log nothing after a given position can be vouched for.
-        const recovered = position === undefined ? undefined : false
-        return await realtime.subscribe(connection, channel, () => {
-          if (id !== undefined || recovered !== undefined) connection.send({ type: 'subscribed', id, channel, recovered })
+      case 'subscribe':
+        return await realtime.subscribe(connection, command, resumed => {
+          if (id !== undefined || command.position !== undefined) connection.send({ type: 'subscribed', id, channel: command.channel, ...resumed })
         })
-      }
       case 'unsubscribe':
         await realtime.unsubscribe(connection, command.channel)
         if (id !== undefined) connection.send({ type: 'unsubscribed', id, channel: command.channel })
         return
       case 'publish': {
         const { channel, messageId, echo } = command
-        const { position, duplicate } = await realtime.publish(connection.identity, { ...command, exclude: echo ? undefined : connection.id })
-        if (id !== undefined) connection.send({ type: 'published', id, channel, ...position, messageId, duplicate })
+        const { position, duplicate, durable } = await realtime.publish(connection.identity, { ...command, exclude: echo ? undefined : connection.id })
+        if (id !== undefined) connection.send({ type: 'published', id, channel, ...position, messageId, duplicate, durable })
         return
       }
+      case 'history': {
+        const { channel, after, limit } = command
+        const { messages, ...history } = await realtime.history(connection.identity, channel, after, limit)
+        connection.send({ type: 'history', id, channel, ...history, messages: messages.map(({ json }) => JSON.parse(json.toString()) as unknown) })
+        return
+      }
+      case 'resume':
+        return await this.#resume(connection, command)
       case 'auth': {
         const identity = await this.#verify(command.token)
         await realtime.refresh(connection, identity)
@@ -87,6 +91,24 @@ export class Dispatch {
       case 'ping':
         if (id !== undefined) connection.send({ type: 'pong', id })
     }
+  }
+
+  /** Subscribes to every channel of a cursor that is still allowed; each is answered for itself. An own channel that it does not name was silent when it was made. */
+  async #resume (connection: Connection, { id, cursor }: ResumeCommand): Promise<void> {
+    const places = new Map<string, Position | 'start' | undefined>(await this.#realtime.places(connection.identity, cursor))
+    for (const channel of connection.identity.own) if (connection.channels.has(channel) && !places.has(channel)) places.set(channel, 'start')
+    await Promise.all(Array.from(places, async ([channel, position]) => {
+      try {
+        await this.#realtime.subscribe(connection, { channel, position }, resumed => {
+          // Nobody asked for an own channel in which nothing was said.
+          if (position !== 'start' || resumed.recovered === false || (resumed.replay ?? 0) > 0) connection.send({ type: 'subscribed', id, channel, ...resumed })
+        })
+      } catch (error) {
+        const { code } = visible(error)
+        if (code !== 'forbidden') throw error
+        connection.send({ type: 'unsubscribed', id, channel, code })
+      }
+    }))
   }
 
   #answer (connection: Connection, id: CommandId | undefined, error: unknown, now: number): void {

@@ -3,7 +3,9 @@ import type { Connection } from './connection.ts'
 import type { Message } from './message.ts'
 import { silent, type Observer } from './observer.ts'
 
-interface Topic { readonly readers: Set<Connection>, pending: Message[] }
+const KINDS = ['websocket', 'sse', 'poll'] as const
+
+interface Topic { readonly key: string, readonly readers: Set<Connection>, pending: Message[] }
 
 /**
  * Who listens here, and the writing to them. The messages of one turn of the event loop are gathered per channel and leave as
@@ -22,7 +24,7 @@ export class Hub {
   /** From now on the connection gets the key's messages, and none that came before. */
   add (key: string, connection: Connection): void {
     let topic = this.#topics.get(key)
-    if (topic === undefined) this.#topics.set(key, topic = { readers: new Set(), pending: [] })
+    if (topic === undefined) this.#topics.set(key, topic = { key, readers: new Set(), pending: [] })
     else this.#flush(topic)
     topic.readers.add(connection)
   }
@@ -54,16 +56,10 @@ export class Hub {
     if (topic.pending.length === 0) return
     const messages = topic.pending
     topic.pending = []
-    const batch = new Batch(messages)
-    let websocket = 0
-    let sse = 0
-    for (const reader of topic.readers) {
-      if (!reader.deliver(batch)) continue
-      if (reader.transport.kind === 'sse') sse++
-      else websocket++
-    }
-    if (websocket > 0) this.#observer.delivered('websocket', websocket * messages.length)
-    if (sse > 0) this.#observer.delivered('sse', sse * messages.length)
+    const batch = new Batch(topic.key, messages)
+    const reached = { websocket: 0, sse: 0, poll: 0 }
+    for (const reader of topic.readers) if (reader.deliver(batch)) reached[reader.transport.kind]++
+    for (const kind of KINDS) if (reached[kind] > 0) this.#observer.delivered(kind, reached[kind] * messages.length)
     const now = Date.now()
     for (const { at } of messages) this.#observer.latency(Math.max(0, now - at))
     this.#observer.messages('out', 'message', messages.length)

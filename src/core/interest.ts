@@ -1,36 +1,66 @@
-import type { Broker } from './broker/broker.ts'
+import type { Broker, Sink } from './broker/broker.ts'
+import { Feed } from './feed.ts'
+import type { Message } from './message.ts'
+import type { Observer, RepairCause } from './observer.ts'
 import { Serial } from './serial.ts'
 
-interface Held { count: number, subscribed: boolean }
+/** Keys whose positions are asked for in one round trip, and at most in one check. */
+const BATCH = 512
+const MAX_CHECKED = 5120
+/** How long a message that the log has may still be on its way; ms. */
+const UNDERWAY = 500
+
+interface Held {
+  count: number
+  subscribed: boolean
+  /** Of a channel with a log. */
+  feed?: Feed
+  /** What came before the feed knew where it stands. */
+  early?: Message[]
+}
+
+export interface InterestOptions {
+  readonly broker: Broker
+  readonly observer: Observer
+  /** Whether a key's channel has a log. */
+  readonly logged: (key: string) => boolean
+  /** Takes messages for readers. */
+  readonly forward: (key: string, message: Message) => void
+}
 
 /**
  * Which keys this instance asks the broker for: the first who wants one subscribes, the last who leaves unsubscribes, and the
- * two never overtake each other.
+ * two never overtake each other. What the broker hands over passes through here to the feeds, and from them to readers.
  */
-export class Interest {
-  readonly #broker: Broker
+export class Interest implements Sink {
+  readonly #options: InterestOptions
   readonly #held = new Map<string, Held>()
   readonly #serial = new Serial()
+  /** Where the last check ended, when there were more feeds than one checks. */
+  #checked = 0
 
-  constructor (broker: Broker) { this.#broker = broker }
+  constructor (options: InterestOptions) { this.#options = options }
 
-  /** Resolves once the broker has acknowledged the key; to be given back by one {@link release}. Rejects as `Broker.subscribe` does, and then holds nothing. */
-  async acquire (key: string): Promise<void> {
+  /**
+   * Resolves once the broker has acknowledged the key, with its feed where it has a log; to be given back by one {@link release}.
+   * Rejects as the broker does, and then holds nothing.
+   */
+  async acquire (key: string): Promise<Feed | undefined> {
     let held = this.#held.get(key)
     if (held === undefined) this.#held.set(key, held = { count: 0, subscribed: false })
     held.count++
-    if (held.subscribed && !this.#serial.busy(key)) return
+    if (held.subscribed && !this.#serial.busy(key)) return held.feed
     try {
-      await this.#serial.run(key, async () => {
-        if (held.subscribed) return
-        await this.#broker.subscribe(key)
-        held.subscribed = true
-      })
+      await this.#serial.run(key, async () => { if (!held.subscribed) await this.#open(key, held) })
+      return held.feed
     } catch (error) {
       this.release(key)
       throw error
     }
   }
+
+  /** The feed of a key that is held. */
+  feed (key: string): Feed | undefined { return this.#held.get(key)?.feed }
 
   /** Gives back one {@link acquire}. */
   release (key: string): void {
@@ -40,9 +70,77 @@ export class Interest {
     void this.#serial.run(key, async () => {
       if (held.count > 0) return
       if (this.#held.get(key) === held) this.#held.delete(key)
+      held.feed?.close()
       if (!held.subscribed) return
       held.subscribed = false
-      await this.#broker.unsubscribe(key)
+      await this.#options.broker.unsubscribe(key)
     })
+  }
+
+  readonly deliver = (key: string, message: Message): void => {
+    const held = this.#held.get(key)
+    if (held?.feed !== undefined) held.feed.accept(message)
+    else if (held?.early !== undefined) held.early.push(message)
+    else this.#options.forward(key, message)
+  }
+
+  readonly interrupted = (cause: RepairCause): void => { void this.check(cause) }
+
+  /**
+   * Compares where feeds stand with where their logs do, and repairs those that have missed something. A regular check leaves time for
+   * what is on its way. Never rejects: what can't be asked now is asked by the next check.
+   */
+  async check (cause: RepairCause): Promise<void> {
+    const feeds = Array.from(this.#held.values(), ({ feed }) => feed).filter(feed => feed !== undefined)
+    const start = this.#checked < feeds.length ? this.#checked : 0
+    const chosen = cause === 'check' ? feeds.slice(start, start + MAX_CHECKED) : feeds
+    if (cause === 'check') this.#checked = start + chosen.length
+    for (let i = 0; i < chosen.length; i += BATCH) {
+      try {
+        await this.#compare(chosen.slice(i, i + BATCH), cause)
+      } catch {}
+    }
+  }
+
+  async #compare (feeds: readonly Feed[], cause: RepairCause): Promise<void> {
+    const positions = await this.#options.broker.positions(feeds.map(({ key }) => key))
+    const behind = feeds.filter((feed, i) => {
+      const there = positions[i]
+      return there === undefined ? feed.position.offset > 0 : there.epoch !== feed.position.epoch || there.offset !== feed.position.offset
+    })
+    if (behind.length === 0) return
+    if (cause !== 'check') {
+      for (const feed of behind) void feed.repair(cause)
+      return
+    }
+    const before = behind.map(({ position }) => position)
+    setTimeout(() => {
+      // Who has moved is being told; who has not, while the log was ahead or elsewhere, is not.
+      behind.forEach((feed, i) => { if (feed.position === before[i]) void feed.repair(cause) })
+    }, UNDERWAY).unref()
+  }
+
+  async #open (key: string, held: Held): Promise<void> {
+    const { broker, observer, logged, forward } = this.#options
+    if (!logged(key)) {
+      await broker.subscribe(key)
+      held.subscribed = true
+      return
+    }
+    held.early = []
+    try {
+      await broker.subscribe(key)
+      held.subscribed = true
+      const { epoch, offset } = await broker.read(key, undefined, 0)
+      held.feed = new Feed({ key, broker, observer, forward }, { epoch, offset })
+    } catch (error) {
+      if (held.subscribed) await broker.unsubscribe(key)
+      held.subscribed = false
+      throw error
+    } finally {
+      const { early } = held
+      held.early = undefined
+      for (const message of early) held.feed?.accept(message)
+    }
   }
 }

@@ -1,36 +1,66 @@
-import type { Position } from './protocol.ts'
+import { createHash } from 'node:crypto'
+import type { GapReason, Position } from './protocol.ts'
+
+/** How much of a channel is kept. */
+export interface LogRules {
+  /** Messages. */
+  readonly size: number
+  /** ms. */
+  readonly ttl: number
+}
 
 /** What is to be published, as the service took it from a client or a backend: checked, with its text made once. */
 export interface Publication {
   readonly id: string
   /** The name that SSE readers hear it by; begins with `$` only for the server's own kinds (`$join`). */
   readonly event: string
-  /** The JSON text that clients get, without position. The only encode of this message anywhere. */
-  readonly json: string
+  /** The JSON text that clients get, without its first brace: the broker puts the offset in front. The only encode of this message anywhere. */
+  readonly rest: string
   /** Unix ms at the publishing instance. */
   readonly at: number
   /** Never stored; dropped for a reader that is behind. */
   readonly volatile: boolean
   /** The connection that does not want to hear its own message. */
   readonly exclude?: string
+  /** How it is kept. Absent: it is not, and has no position. */
+  readonly log?: LogRules
+  /** Makes it be accepted once. Absent: it is a message of its own whenever it is published. */
+  readonly once?: {
+    /** Names publisher and id within the channel. */
+    readonly name: string
+    /** Of the content: the same id with another one is a conflict. */
+    readonly digest: string
+  }
 }
 
 /** What a publication is made from. */
 export interface Draft {
   readonly channel: string
-  readonly id: string
+  /** The publisher's own id. */
+  readonly messageId?: string
+  /** Used where the publisher gave none. */
+  readonly fallbackId: string
   readonly event: string
   readonly data: unknown
   readonly from?: string
   readonly at: number
   readonly volatile?: boolean
   readonly exclude?: string
+  readonly log?: LogRules
 }
 
 /** Encodes a message. Throws a `TypeError` when `data` has no JSON form. */
-export function publication ({ channel, id, event, data, from, at, volatile = false, exclude }: Draft): Publication {
-  const json = JSON.stringify({ type: 'message', channel, id, event, from, at, data })
-  return { id, event, json, at, volatile, exclude }
+export function publication ({ channel, messageId, fallbackId, event, data, from, at, volatile = false, exclude, log }: Draft): Publication {
+  const id = messageId ?? fallbackId
+  const rest = JSON.stringify({ type: 'message', channel, id, event, from, at, data }).slice(1)
+  const once = messageId === undefined
+    ? undefined
+    : { name: digest(`${from === undefined ? 'b' : 'u' + from}\n${messageId}`), digest: digest(`${volatile}\n${event}\n${JSON.stringify(data)}`) }
+  return { id, event, rest, at, volatile, exclude, log: volatile ? undefined : log, once }
+}
+
+function digest (text: string): string {
+  return createHash('sha256').update(text).digest('base64url').slice(0, 22)
 }
 
 /** A message on its way to readers: bytes that all of them share. */
@@ -39,6 +69,7 @@ export interface Message {
   readonly at: number
   readonly volatile: boolean
   readonly exclude?: string
+  /** Absent for what is not stored. */
   readonly position?: Position
   /** The JSON text in UTF-8. */
   readonly json: Buffer
@@ -46,27 +77,42 @@ export interface Message {
 
 /*
  * Between instances a message is one header line and the finished text:
- *   1;<at>;<v or empty>;<excluded connection or empty>;<event>\n<json>
- * No field can hold a `;` or a line feed before `event`, which is last and has a grammar without them.
+ *   2;<at>;<v or empty>;<excluded connection or empty>;<epoch or empty>;<offset or empty>;<event>\n<json>
+ * No field can hold a `;` or a line feed before `event`, which is last and has a grammar without them. The broker adds epoch, offset
+ * and event to the head that is made here.
  */
-const VERSION = '1'
+const VERSION = '2'
 const LINE_FEED = 10
 
-/** The form of a publication between instances. */
-export function encodeEnvelope ({ at, volatile, exclude = '', event, json }: Publication): string {
-  return `${VERSION};${at};${volatile ? 'v' : ''};${exclude};${event}\n${json}`
+/** The first fields of a publication's envelope. */
+export function envelopeHead ({ at, volatile, exclude = '' }: Publication): string {
+  return `${VERSION};${at};${volatile ? 'v' : ''};${exclude}`
 }
 
-/** A message from its form between instances, without parsing its text; `undefined` for anything else. */
+/** A message from its envelope, without parsing its text; `undefined` for anything else. */
 export function decodeEnvelope (bytes: Buffer): Message | undefined {
   const end = bytes.indexOf(LINE_FEED)
   if (end === -1) return undefined
-  const [version, at, volatile, exclude, event] = bytes.toString('latin1', 0, end).split(';')
+  const [version, at, volatile, exclude, epoch, offset, event] = bytes.toString('latin1', 0, end).split(';')
   if (version !== VERSION || at === undefined || event === undefined) return undefined
-  return { event, at: Number(at), volatile: volatile === 'v', exclude: exclude || undefined, json: bytes.subarray(end + 1) }
+  const position = epoch && offset ? { epoch, offset: Number(offset) } : undefined
+  return { event, at: Number(at), volatile: volatile === 'v', exclude: exclude || undefined, position, json: bytes.subarray(end + 1) }
 }
 
 /** A publication as the message that its readers get, for a broker inside this process. */
-export function messageOf ({ event, at, volatile, exclude, json }: Publication): Message {
-  return { event, at, volatile, exclude, json: Buffer.from(json) }
+export function messageOf ({ event, at, volatile, exclude, rest }: Publication, position?: Position): Message {
+  const json = Buffer.from(position === undefined ? `{${rest}` : `{"offset":${position.offset},${rest}`)
+  return { event, at, volatile, exclude, position, json }
+}
+
+/** What readers of a channel are told when messages before a position are lost to them. */
+export function gapMessage (channel: string, { epoch, offset }: Position, reason: GapReason): Message {
+  const json = Buffer.from(JSON.stringify({ type: 'gap', channel, epoch, offset, reason }))
+  return { event: '$gap', at: Date.now(), volatile: false, position: { epoch, offset }, json }
+}
+
+/** What readers of a channel are told when its epoch changes and nothing is lost: their position, in the new one. */
+export function epochMessage (channel: string, { epoch, offset }: Position): Message {
+  const json = Buffer.from(JSON.stringify({ type: 'subscribed', channel, epoch, offset }))
+  return { event: '$subscribed', at: Date.now(), volatile: false, position: { epoch, offset }, json }
 }

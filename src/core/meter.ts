@@ -23,6 +23,9 @@ export class Meter implements Observer {
   slowReader (): void {}
   closed (): void {}
   roundtrip (): void {}
+  repaired (): void {}
+  resumed (): void {}
+  gap (): void {}
 
   /** Reads and starts anew. */
   read (now = Date.now()): Reading {

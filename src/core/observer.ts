@@ -1,4 +1,10 @@
+import type { GapReason } from './protocol.ts'
 import type { TransportKind } from './transport/transport.ts'
+
+/** What made an instance read the log for its readers. */
+export type RepairCause = 'hole' | 'reconnect' | 'probe' | 'check'
+/** How a reader's coming back with a position ended. */
+export type ResumeOutcome = 'recovered' | 'lost'
 
 /**
  * What the core tells about itself as it runs; the metrics plugin counts it. Called once per batch, never once per reader.
@@ -17,6 +23,12 @@ export interface Observer {
   closed (code: number): void
   /** A round trip to the broker's server took this many ms. */
   roundtrip (ms: number): void
+  /** Messages that an instance had missed were read from the log and delivered. */
+  repaired (cause: RepairCause): void
+  /** A reader came back with a position. */
+  resumed (outcome: ResumeOutcome): void
+  /** Messages are lost to readers of a channel, and they were told. */
+  gap (reason: GapReason): void
 }
 
 /** For a service that nobody watches. */
@@ -26,7 +38,10 @@ export const silent: Observer = {
   latency () {},
   slowReader () {},
   closed () {},
-  roundtrip () {}
+  roundtrip () {},
+  repaired () {},
+  resumed () {},
+  gap () {}
 }
 
 /** Several observers as one. */
@@ -42,4 +57,7 @@ export class Observers implements Observer {
   slowReader (): void { for (const one of this.#all) one.slowReader() }
   closed (code: number): void { for (const one of this.#all) one.closed(code) }
   roundtrip (ms: number): void { for (const one of this.#all) one.roundtrip(ms) }
+  repaired (cause: RepairCause): void { for (const one of this.#all) one.repaired(cause) }
+  resumed (outcome: ResumeOutcome): void { for (const one of this.#all) one.resumed(outcome) }
+  gap (reason: GapReason): void { for (const one of this.#all) one.gap(reason) }
 }

@@ -27,15 +27,20 @@ export type CommandId = string | number
 /** Where a reader is in one channel: `offset` counts from 1, +1 per stored message, no holes. */
 export interface Position { readonly epoch: string, readonly offset: number }
 
+/** Why messages are lost to a reader: no longer kept, the log itself was lost, or it lost its newest part and went on from there. */
+export type GapReason = 'expired' | 'epoch' | 'fork'
+
 export interface SubscribeCommand { id?: CommandId, type: 'subscribe', channel: string, position?: Position }
 export interface UnsubscribeCommand { id?: CommandId, type: 'unsubscribe', channel: string }
 export interface PublishCommand {
   id?: CommandId, type: 'publish', channel: string, event: string, data: unknown, messageId?: string, volatile: boolean, echo: boolean
 }
+export interface HistoryCommand { id?: CommandId, type: 'history', channel: string, after?: Position, limit: number }
+export interface ResumeCommand { id?: CommandId, type: 'resume', cursor: string }
 export interface AuthCommand { id?: CommandId, type: 'auth', token: string }
 export interface PingCommand { id?: CommandId, type: 'ping' }
 /** What a client may ask over a WebSocket. */
-export type Command = SubscribeCommand | UnsubscribeCommand | PublishCommand | AuthCommand | PingCommand
+export type Command = SubscribeCommand | UnsubscribeCommand | PublishCommand | HistoryCommand | ResumeCommand | AuthCommand | PingCommand
 
 export interface WelcomeFrame {
   type: 'welcome', connection: string, user?: string, instance: string, heartbeat: number, channels: string[], expires?: number
@@ -45,7 +50,11 @@ export interface SubscribedFrame {
 }
 export interface UnsubscribedFrame { type: 'unsubscribed', id?: CommandId, channel: string, code?: ErrorCode }
 export interface PublishedFrame {
-  type: 'published', id?: CommandId, channel: string, epoch?: string, offset?: number, messageId?: string, duplicate: boolean
+  type: 'published', id?: CommandId, channel: string, epoch?: string, offset?: number, messageId?: string, duplicate: boolean, durable?: boolean
+}
+export interface GapFrame { type: 'gap', channel: string, epoch: string, offset: number, reason: GapReason }
+export interface HistoryFrame {
+  type: 'history', id?: CommandId, channel: string, epoch: string, offset: number, recovered?: boolean, messages: unknown[]
 }
 export interface AuthenticatedFrame { type: 'authenticated', id?: CommandId, expires?: number }
 export interface PongFrame { type: 'pong', id?: CommandId }
@@ -54,7 +63,7 @@ export interface ExpiringFrame { type: 'expiring', in: number }
 export interface ShutdownFrame { type: 'shutdown', reconnectDelay: number }
 /** What the server says to one client; messages of channels are encoded once elsewhere. */
 export type ControlFrame = WelcomeFrame | SubscribedFrame | UnsubscribedFrame | PublishedFrame | AuthenticatedFrame |
-  PongFrame | ErrorFrame | ExpiringFrame | ShutdownFrame
+  PongFrame | GapFrame | HistoryFrame | ErrorFrame | ExpiringFrame | ShutdownFrame
 
 /** Every error a client can see: its HTTP status, and whether the same request may succeed later. */
 export const errors = {

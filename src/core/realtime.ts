@@ -1,13 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import { Backlog } from './backlog.ts'
-import type { Broker } from './broker/broker.ts'
-import { channelKey, parseChannel, rulesOf, type Namespaces } from './channel.ts'
+import type { Broker, Receipt } from './broker/broker.ts'
+import type { Resumed } from './catchup.ts'
+import { channelKey, isChannel, parseChannel, rulesOf, type Namespaces } from './channel.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
+import { decodeCursor, digestOf, ownVariants } from './cursor.ts'
 import { RealtimeError, visible } from './errors.ts'
+import { readHistory, type History } from './history.ts'
 import { Hub } from './hub.ts'
 import { may, type Action, type Identity } from './identity.ts'
-import { Interest } from './interest.ts'
-import { publication, type Publication } from './message.ts'
+import { Membership, type Wish } from './membership.ts'
+import { publication } from './message.ts'
 import { silent, type Observer } from './observer.ts'
 import { closes, type Position } from './protocol.ts'
 import { Serial } from './serial.ts'
@@ -53,7 +56,7 @@ export interface Publish {
 }
 
 /** What a publish is answered with. */
-export interface Published { readonly id: string, readonly position?: Position, readonly duplicate: boolean }
+export interface Published extends Receipt { readonly id: string }
 
 type Phase = 'serving' | 'leaving' | 'draining'
 
@@ -70,7 +73,7 @@ export class Realtime implements ConnectionOwner {
   readonly #broker: Broker
   readonly #namespaces: Namespaces
   readonly #policies: Policies
-  readonly #interest: Interest
+  readonly #membership: Membership
   readonly #serial = new Serial()
   #published = 0
   #publishing = 0
@@ -80,17 +83,17 @@ export class Realtime implements ConnectionOwner {
     this.#broker = broker
     this.#namespaces = namespaces
     this.#policies = policies
-    this.#interest = new Interest(broker)
     this.limits = limits
     this.heartbeat = heartbeat
     this.observer = observer
     this.hub = new Hub(observer)
     this.backlog = new Backlog({ perReader: limits.maxBufferedBytes, perInstance: limits.maxInstanceBufferedBytes })
+    this.#membership = new Membership({ broker, hub: this.hub, namespaces, observer, ...limits })
   }
 
   /** Connects to the broker. Called once, before clients come. */
   async start (): Promise<void> {
-    await this.#broker.start(this.hub.deliver)
+    await this.#broker.start(this.#membership.interest)
   }
 
   /** Why this instance is not ready for clients; empty when it is. */
@@ -120,12 +123,16 @@ export class Realtime implements ConnectionOwner {
   }
 
   /**
-   * Subscribes a new connection to its own channels and to those it asked for, all or none, and greets it.
+   * Subscribes a new connection to its own channels and to those it asked for, all or none, and greets it. With a cursor each goes on
+   * where the cursor says; an own channel that the cursor does not name was silent when it was made.
    * Rejects with `unavailable` when the broker can't be reached.
    */
-  async welcome (connection: Connection, channels: readonly string[] = []): Promise<void> {
+  async welcome (connection: Connection, wishes: readonly Wish[] = [], places?: ReadonlyMap<string, Position>): Promise<void> {
     const own = connection.identity.own.filter(channel => rulesOf(this.#namespaces, channel) !== undefined)
-    await this.#join(connection, [...new Set([...own, ...channels])], () => {
+    const mine = own.map(channel => ({ channel, position: places && (places.get(channel) ?? 'start' as const) }))
+    const asked = wishes.filter(({ channel }) => !own.includes(channel))
+    const told = new Set(wishes.map(({ channel }) => channel))
+    await this.#membership.join(connection, [...mine, ...asked], () => {
       connection.send({
         type: 'welcome',
         connection: connection.id,
@@ -135,29 +142,58 @@ export class Realtime implements ConnectionOwner {
         channels: own,
         expires: connection.identity.expires
       })
-      for (const channel of channels) connection.send({ type: 'subscribed', channel })
+    }, (channel, resumed) => {
+      // Nobody asked for an own channel in which nothing was missed.
+      if (told.has(channel) || resumed.recovered === false || (resumed.replay ?? 0) > 0) connection.send({ type: 'subscribed', channel, ...resumed })
     })
   }
 
   /**
-   * Subscribes. When this resolves the broker has acknowledged the channel, `joined` has run, and the next message of the
-   * channel is the first one that the connection gets.
+   * Subscribes, from a position on where there is one. When `answer` is called the broker has acknowledged the channel, and what the
+   * connection gets next is what it missed, or else the next message of the channel.
    */
-  async subscribe (connection: Connection, channel: string, joined: () => void): Promise<void> {
+  async subscribe (connection: Connection, { channel, position }: Wish, answer: (resumed: Resumed) => void): Promise<void> {
     // In turn already while it is looked at: an unsubscribe that was sent after it must not overtake it.
     await this.#serial.run(`${connection.id} ${channel}`, async () => {
       const { identity } = connection
       await this.allow(identity, 'subscribe', channel)
-      await this.#join(connection, [channel], joined)
+      await this.#membership.join(connection, [{ channel, position }], () => {}, (_channel, resumed) => answer(resumed))
       // A refresh in the meantime did not see this channel yet.
       if (connection.identity !== identity) await this.#recheck(connection, channel)
     })
   }
 
+  /**
+   * The channels and positions in a cursor, as its reader may have them. Throws `bad_request` for what is no cursor, or one whose names
+   * are neither those that the reader asks for nor kept any longer.
+   */
+  async places (identity: Identity, cursor: string, asked: readonly string[] = []): Promise<Map<string, Position | undefined>> {
+    const read = decodeCursor(cursor)
+    if ('places' in read) return new Map(read.places.map(({ channel, position }) => [channel, position]))
+    const others = asked.filter(channel => !identity.own.includes(channel))
+    const names = ownVariants(identity.own, others).find(list => digestOf(list) === read.digest) ??
+      (await this.#broker.kept(channelKey(identity.tenant, read.digest)))?.split('\n') ?? []
+    if (names.length !== read.positions.length || !names.every(isChannel)) {
+      throw new RealtimeError('bad_request', 'What this cursor stands for is no longer known: begin anew, without it.')
+    }
+    return new Map(names.map((channel, i) => [channel, read.positions[i]]))
+  }
+
+  /** Reads a channel's history: after a position, or the newest. Throws `bad_request` where none is kept. */
+  async history (identity: Identity, channel: string, after: Position | undefined, limit: number): Promise<History> {
+    await this.allow(identity, 'subscribe', channel)
+    const key = channelKey(identity.tenant, channel)
+    if (rulesOf(this.#namespaces, channel)?.history === undefined) throw new RealtimeError('bad_request', `'${channel}' keeps no history.`)
+    return await readHistory({ broker: this.#broker, key, after, limit, maxBufferedBytes: this.limits.maxBufferedBytes })
+  }
+
+  /** Looks for messages that this instance has missed without noticing, and delivers them. */
+  async check (): Promise<void> { await this.#membership.interest.check('check') }
+
   /** Unsubscribes. Throws `not_subscribed`. */
   async unsubscribe (connection: Connection, channel: string): Promise<void> {
     await this.#serial.run(`${connection.id} ${channel}`, async () => {
-      if (!this.#part(connection, channel)) throw new RealtimeError('not_subscribed', `This connection is not subscribed to '${channel}'.`)
+      if (!this.#membership.part(connection, channel)) throw new RealtimeError('not_subscribed', `This connection is not subscribed to '${channel}'.`)
     })
   }
 
@@ -167,13 +203,14 @@ export class Realtime implements ConnectionOwner {
     if (allowed !== undefined) await allowed
     const looked = this.#policies.onPublish?.({ identity, channel, event, data })
     if (looked !== undefined) await looked
-    const id = messageId ?? `${this.instance}-${(++this.#published).toString(36)}`
-    const message: Publication = publication({ channel, id, event, data, from: identity.user, at: Date.now(), volatile, exclude })
+    const message = publication({
+      channel, messageId, fallbackId: this.#nextId(), event, data, from: identity.user, at: Date.now(), volatile, exclude, log: rulesOf(this.#namespaces, channel)?.history
+    })
     this.observer.messages('in', 'publish', 1)
     this.#publishing++
     try {
-      const { position, duplicate } = await this.#broker.publish(channelKey(identity.tenant, channel), message)
-      return { id, position, duplicate }
+      const receipt = await this.#broker.publish(channelKey(identity.tenant, channel), message)
+      return { id: message.id, ...receipt }
     } finally {
       this.#publishing--
     }
@@ -209,8 +246,12 @@ export class Realtime implements ConnectionOwner {
     return verdict.then(granted => { if (!granted) throw forbidden(action, channel) })
   }
 
+  #nextId (): string { return `${this.instance}-${(++this.#published).toString(36)}` }
+
+  alone (connection: Connection, key: string): void { this.#membership.alone(connection, key) }
+
   ended (connection: Connection, code: number): void {
-    for (const channel of connection.channels.keys()) this.#part(connection, channel)
+    for (const channel of connection.channels.keys()) this.#membership.part(connection, channel)
     this.observer.closed(code)
     if (code === closes.tooSlow.code) this.observer.slowReader()
   }
@@ -221,30 +262,6 @@ export class Realtime implements ConnectionOwner {
     this.connections.delete(connection)
   }
 
-  async #join (connection: Connection, channels: readonly string[], joined: () => void): Promise<void> {
-    const wanted = channels.filter(channel => !connection.channels.has(channel))
-    const others = wanted.filter(channel => !connection.identity.own.includes(channel)).length
-    if (this.#occupied(connection) + others > this.limits.maxChannels) {
-      throw new RealtimeError('too_many_channels', `A connection may listen to ${this.limits.maxChannels} channels: unsubscribe some, or open another.`)
-    }
-    const keys = wanted.map(channel => channelKey(connection.identity.tenant, channel))
-    connection.joining += others
-    const held = await Promise.allSettled(keys.map(key => this.#interest.acquire(key)))
-    connection.joining -= others
-    const failed = held.find(result => result.status === 'rejected')
-    if (failed !== undefined || !connection.open) {
-      keys.forEach((key, i) => { if (held[i]?.status === 'fulfilled') this.#interest.release(key) })
-      if (failed !== undefined) throw failed.reason
-      return
-    }
-    // From here to the end nothing waits: what the client hears first is `joined`'s frame, then the first message.
-    keys.forEach((key, i) => {
-      this.hub.add(key, connection)
-      connection.channels.set(wanted[i] as string, key)
-    })
-    joined()
-  }
-
   /** Takes a channel away, and says so, unless it is still allowed. Answers the failure of a policy, for which it is taken away too. */
   async #recheck (connection: Connection, channel: string): Promise<unknown> {
     try {
@@ -252,22 +269,9 @@ export class Realtime implements ConnectionOwner {
       return undefined
     } catch (error) {
       const { code } = visible(error)
-      if (this.#part(connection, channel)) connection.send({ type: 'unsubscribed', channel, code })
+      if (this.#membership.part(connection, channel)) connection.send({ type: 'unsubscribed', channel, code })
       return code === 'internal' ? error : undefined
     }
-  }
-
-  #part (connection: Connection, channel: string): boolean {
-    const key = connection.channels.get(channel)
-    if (key === undefined) return false
-    connection.channels.delete(channel)
-    this.hub.remove(key, connection)
-    this.#interest.release(key)
-    return true
-  }
-
-  #occupied ({ channels, identity, joining }: Connection): number {
-    return channels.size + joining - identity.own.filter(channel => channels.has(channel)).length
   }
 }
 

@@ -7,6 +7,8 @@ const STREAM_HEARTBEAT = 15_000
 const PONG_TIMEOUT = 8000
 /** How long before its end a token's owner is told. */
 const EXPIRY_NOTICE = 60_000
+/** How often channels are compared with their logs. */
+const CHECK_INTERVAL = 5000
 const INTERVAL = 1000
 
 export interface SweepOptions {
@@ -24,6 +26,7 @@ export class Sweep {
   readonly #interval: number
   #timer: NodeJS.Timeout | undefined
   #sweptAt = 0
+  #checkedAt = 0
 
   constructor (realtime: Realtime, { heartbeat, idleTimeout }: SweepOptions) {
     this.#realtime = realtime
@@ -50,6 +53,9 @@ export class Sweep {
       if (connection.open) this.#look(connection, now)
     }
     this.#realtime.backlog.sweep()
+    if (now - this.#checkedAt < CHECK_INTERVAL) return
+    this.#checkedAt = now
+    void this.#realtime.check()
   }
 
   #look (connection: Connection, now: number): void {
@@ -61,10 +67,10 @@ export class Sweep {
         connection.send({ type: 'expiring', in: expires - now })
       }
     }
-    if (connection.transport.kind === 'sse') {
-      if (now - connection.lastHeartbeatAt >= STREAM_HEARTBEAT) this.#beat(connection, now)
-      return
-    }
+    const { kind } = connection.transport
+    if (kind === 'sse' && now - connection.lastHeartbeatAt >= STREAM_HEARTBEAT) this.#beat(connection, now)
+    // Only a WebSocket can answer, and send commands.
+    if (kind !== 'websocket') return
     if (connection.pingedAt !== 0 && now - connection.pingedAt >= PONG_TIMEOUT) return connection.close(closes.noPong)
     if (this.#idleTimeout > 0 && now - connection.lastCommandAt >= this.#idleTimeout) return connection.close(closes.idle)
     if (now - connection.lastHeartbeatAt >= this.#heartbeat) {

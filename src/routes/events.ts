@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { Type } from 'typebox'
-import { parseChannel } from '../core/channel.ts'
 import { RealtimeError, visible } from '../core/errors.ts'
 import { closes } from '../core/protocol.ts'
 import { encodeRetry, SseTransport } from '../core/transport/sse.ts'
+import { readingOf } from './channel-list.ts'
 
 const headers = {
   'content-type': 'text/event-stream; charset=utf-8',
@@ -17,6 +17,7 @@ const schema = {
   tags: ['client'],
   querystring: Type.Object({
     channels: Type.Optional(Type.String({ description: 'Comma-separated channels; the own ones (user:, tenant:) come unasked' })),
+    cursor: Type.Optional(Type.String({ description: 'The last id that was heard; a Last-Event-ID header wins over it' })),
     ticket: Type.Optional(Type.String({ description: 'One-time ticket from POST /tickets' }))
   })
 }
@@ -25,7 +26,7 @@ const schema = {
 export default async function events (fastify: FastifyInstance): Promise<void> {
   const { realtime } = fastify
 
-  fastify.get<{ Querystring: { channels?: string } }>('/events', {
+  fastify.get<{ Querystring: { channels?: string, cursor?: string } }>('/events', {
     exposeHeadRoute: false,
     schema,
     config: { disableMetrics: true },
@@ -38,12 +39,11 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
       begin(reply).close(closes.moved)
     }
   }, async (request, reply) => {
-    const { identity, query: { channels: list } } = request
-    const channels = [...new Set((list ?? '').split(',').filter(name => name !== '').map(parseChannel))]
-    if (channels.filter(channel => !identity.own.includes(channel)).length > realtime.limits.maxChannels) {
-      throw new RealtimeError('too_many_channels', `A stream may have ${realtime.limits.maxChannels} channels: open another one.`)
-    }
-    for (const channel of channels) await realtime.allow(identity, 'subscribe', channel)
+    const { identity, query, headers } = request
+    // What the browser knows itself is newer than what its page wrote into the URL.
+    const lastEventId = headers['last-event-id']
+    const cursor = typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : query.cursor
+    const { wishes, places } = await readingOf(realtime, identity, query.channels, cursor)
 
     const transport = begin(reply)
     // A native EventSource never comes back from a 503: whoever can't be served gets a stream that ends.
@@ -57,7 +57,7 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     // The reader may be gone already, as far as Node has noticed.
     if (reply.raw.destroyed) return realtime.closed(connection, 1006)
     try {
-      await realtime.welcome(connection, channels)
+      await realtime.welcome(connection, wishes, places)
     } catch (error) {
       request.log.warn({ err: error }, 'a stream could not be welcomed')
       const { code, message, retry } = visible(error)

@@ -18,12 +18,13 @@ export const PublishReply = Type.Object({
   epoch: Type.Optional(Type.String()),
   offset: Type.Optional(Type.Integer()),
   id: Type.String(),
-  duplicate: Type.Boolean()
+  duplicate: Type.Boolean(),
+  durable: Type.Optional(Type.Boolean({ description: 'Whether a replica has it; only where that is asked for' }))
 })
 export type PublishReply = Static<typeof PublishReply>
 
 /** Publishes a body to a channel. */
 export async function publish (realtime: Realtime, identity: Identity, channel: string, body: PublishBody): Promise<PublishReply> {
-  const { id, position, duplicate } = await realtime.publish(identity, { channel, ...parsePublish(body), messageId: messageId(body.id, 'id') })
-  return { channel, ...position, id, duplicate }
+  const { id, position, duplicate, durable } = await realtime.publish(identity, { channel, ...parsePublish(body), messageId: messageId(body.id, 'id') })
+  return { channel, ...position, id, duplicate, durable }
 }

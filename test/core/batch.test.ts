@@ -6,7 +6,7 @@ const text = (bytes: Buffer | undefined): string | undefined => bytes?.toString(
 
 t.test('readers of one framing share one buffer', async t => {
   const framing = new LineFraming()
-  const batch = new Batch([said('1'), said('2')])
+  const batch = new Batch('/chat:lobby', [said('1'), said('2')])
   const bytes = batch.bytes(framing, 'a', false)
   t.equal(text(bytes), '1\n2\n')
   for (const reader of ['b', 'c', 'd']) t.equal(batch.bytes(framing, reader, false), bytes)
@@ -15,14 +15,14 @@ t.test('readers of one framing share one buffer', async t => {
 
 t.test('each framing is encoded once', async t => {
   const framings = [new LineFraming('websocket'), new LineFraming('sse'), new LineFraming('sse')]
-  const batch = new Batch([said('1')])
+  const batch = new Batch('/chat:lobby', [said('1')])
   for (const reader of ['a', 'b']) for (const framing of framings) batch.bytes(framing, reader, false)
   t.strictSame(framings.map(({ encodes }) => encodes), [1, 1, 1])
 })
 
 t.test('readers that are behind share a buffer without what is volatile', async t => {
   const framing = new LineFraming()
-  const batch = new Batch([said('1'), said('typing', { volatile: true }), said('2')])
+  const batch = new Batch('/chat:lobby', [said('1'), said('typing', { volatile: true }), said('2')])
   const bytes = batch.bytes(framing, 'a', true)
   t.equal(text(bytes), '1\n2\n')
   t.equal(batch.bytes(framing, 'b', true), bytes)
@@ -32,7 +32,7 @@ t.test('readers that are behind share a buffer without what is volatile', async 
 
 t.test('nothing is left for a reader that is behind when all is volatile', async t => {
   const framing = new LineFraming()
-  const batch = new Batch([said('typing', { volatile: true })])
+  const batch = new Batch('/chat:lobby', [said('typing', { volatile: true })])
   t.equal(batch.bytes(framing, 'a', true), undefined)
   t.equal(batch.bytes(framing, 'b', true), undefined)
   t.equal(framing.encodes, 0)
@@ -41,7 +41,7 @@ t.test('nothing is left for a reader that is behind when all is volatile', async
 
 t.test('an excluded reader gets a buffer without its own messages, and others are not touched by it', async t => {
   const framing = new LineFraming()
-  const batch = new Batch([said('of a', { exclude: 'a' }), said('of nobody'), said('of b', { exclude: 'b' }), said('volatile', { volatile: true })])
+  const batch = new Batch('/chat:lobby', [said('of a', { exclude: 'a' }), said('of nobody'), said('of b', { exclude: 'b' }), said('volatile', { volatile: true })])
   t.equal(text(batch.bytes(framing, 'a', false)), 'of nobody\nof b\nvolatile\n')
   t.equal(text(batch.bytes(framing, 'b', true)), 'of a\nof nobody\n')
   t.equal(text(batch.bytes(framing, 'c', false)), 'of a\nof nobody\nof b\nvolatile\n')
@@ -50,6 +50,6 @@ t.test('an excluded reader gets a buffer without its own messages, and others ar
 
 t.test('nothing is left for the only reader when all is its own', async t => {
   const framing = new LineFraming()
-  t.equal(new Batch([said('1', { exclude: 'a' })]).bytes(framing, 'a', false), undefined)
+  t.equal(new Batch('/chat:lobby', [said('1', { exclude: 'a' })]).bytes(framing, 'a', false), undefined)
   t.equal(framing.encodes, 0)
 })

@@ -58,13 +58,13 @@ t.test('nothing is written after its end', async t => {
   const { connection, transport } = recorded()
   connection.close(closes.shutdown)
   connection.send({ type: 'pong' })
-  t.equal(connection.deliver(new Batch([said('1')])), false)
+  t.equal(connection.deliver(new Batch('/chat:lobby', [said('1')])), false)
   t.strictSame([transport.sent, transport.written], [[], []])
 })
 
 t.test('a batch of which nothing is left for the reader is not written', async t => {
   const { connection, transport } = recorded()
-  t.equal(connection.deliver(new Batch([said('1', { exclude: connection.id })])), false)
+  t.equal(connection.deliver(new Batch('/chat:lobby', [said('1', { exclude: connection.id })])), false)
   t.strictSame(transport.written, [])
   t.equal(connection.open, true)
 })
@@ -73,9 +73,9 @@ t.test('what waits for it is known to the backlog until it is gone', async t => 
   const owner = new Owner()
   const { connection, transport } = recorded(owner, new LineFraming())
   transport.stuck = true
-  connection.deliver(new Batch([said('12345')]))
+  connection.deliver(new Batch('/chat:lobby', [said('12345')]))
   t.equal(owner.backlog.total, 6)
-  connection.deliver(new Batch([said('12345')]))
+  connection.deliver(new Batch('/chat:lobby', [said('12345')]))
   t.equal(owner.backlog.total, 12)
   connection.send({ type: 'pong' })
   t.ok(owner.backlog.total > 12)
@@ -84,7 +84,7 @@ t.test('what waits for it is known to the backlog until it is gone', async t => 
   owner.backlog.sweep()
   t.equal(owner.backlog.total, 0)
   transport.stuck = true
-  connection.deliver(new Batch([said('12345')]))
+  connection.deliver(new Batch('/chat:lobby', [said('12345')]))
   connection.gone(1006)
   t.equal(owner.backlog.total, 0)
 })
@@ -93,10 +93,10 @@ t.test('over its limit it is closed as too slow, before the batch is written', a
   const owner = new Owner({ perReader: 100 })
   const { connection, transport } = recorded(owner, new LineFraming())
   transport.stuck = true
-  connection.deliver(new Batch([said('x'.repeat(59))]))
-  connection.deliver(new Batch([said('x'.repeat(39))]))
+  connection.deliver(new Batch('/chat:lobby', [said('x'.repeat(59))]))
+  connection.deliver(new Batch('/chat:lobby', [said('x'.repeat(39))]))
   t.equal(connection.open, true, 'exactly at the limit')
-  t.equal(connection.deliver(new Batch([said('x')])), false)
+  t.equal(connection.deliver(new Batch('/chat:lobby', [said('x')])), false)
   t.strictSame(transport.closes, [closes.tooSlow])
   t.equal(transport.written.length, 2)
   t.equal(owner.ends[0]?.code, 4002)
@@ -105,10 +105,10 @@ t.test('over its limit it is closed as too slow, before the batch is written', a
 t.test('a batch larger than the limit is written while nothing else waits', async t => {
   const owner = new Owner({ perReader: 100 })
   const { connection, transport } = recorded(owner, new LineFraming())
-  t.equal(connection.deliver(new Batch([said('x'.repeat(500))])), true)
+  t.equal(connection.deliver(new Batch('/chat:lobby', [said('x'.repeat(500))])), true)
   t.equal(connection.open, true)
   transport.buffered = 1
-  t.equal(connection.deliver(new Batch([said('x'.repeat(500))])), false)
+  t.equal(connection.deliver(new Batch('/chat:lobby', [said('x'.repeat(500))])), false)
   t.strictSame(transport.closes, [closes.tooSlow])
 })
 
@@ -144,7 +144,7 @@ t.test('over real sockets a reader that takes nothing is closed at its limit, an
   const owner = new Owner({ perReader })
   const { connection, socket, client } = await overSockets(t, owner)
   client.pause()
-  const batch = new Batch([said('x'.repeat(32 * 1024))])
+  const batch = new Batch('/chat:lobby', [said('x'.repeat(32 * 1024))])
   let written = 0
   await until(() => {
     if (connection.deliver(batch)) written += 32 * 1024
@@ -164,7 +164,7 @@ t.test('over real sockets a reader that takes everything gets every byte, in ord
   let text = ''
   client.setEncoding('latin1').on('data', (part: string) => { text += part })
   for (let i = 0; i < 2000; i++) {
-    connection.deliver(new Batch([said(`{"n":${i}}`)]))
+    connection.deliver(new Batch('/chat:lobby', [said(`{"n":${i}}`)]))
     if (i % 100 === 99) await until(() => connection.buffered === 0, 'the reader to take it')
   }
   await until(() => text.includes('{"n":1999}'), 'the last message')

@@ -1,7 +1,8 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import type { Broker, Deliver, Receipt } from '../../src/core/broker/broker.ts'
+import type { Broker, Receipt, Sink } from '../../src/core/broker/broker.ts'
 import { MemoryBroker } from '../../src/core/broker/memory.ts'
+import { silent } from '../../src/core/observer.ts'
 import { RealtimeError } from '../../src/core/errors.ts'
 import { Interest } from '../../src/core/interest.ts'
 import type { Publication } from '../../src/core/message.ts'
@@ -26,17 +27,16 @@ class LateBroker extends MemoryBroker implements Broker {
     this.#forbidden = forbidden
   }
 
-  override async start (_deliver: Deliver): Promise<void> {}
+  override async start (_sink: Sink): Promise<void> {}
   override async publish (_key: string, _publication: Publication): Promise<Receipt> { return { duplicate: false } }
 
-  override async subscribe (key: string): Promise<undefined> {
+  override async subscribe (key: string): Promise<void> {
     this.#enter('subscribe', key)
     if (this.subscribed.has(key)) this.wrong.push(`${key} was subscribed twice`)
     await this.#later()
     this.#under.delete(key)
     if (this.#random() < this.#failures) throw new RealtimeError('unavailable', 'Far away.')
     this.subscribed.add(key)
-    return undefined
   }
 
   override async unsubscribe (key: string): Promise<void> {
@@ -60,13 +60,18 @@ class LateBroker extends MemoryBroker implements Broker {
   }
 }
 
+/** Of channels without a log: what matters here is who asks the broker for what. */
+function interestIn (broker: Broker): Interest {
+  return new Interest({ broker, observer: silent, logged: () => false, forward: () => {} })
+}
+
 async function turns (count: number): Promise<void> {
   for (let i = 0; i < count; i++) await turn()
 }
 
 t.test('the first in subscribes, the last out unsubscribes', async t => {
   const broker = new LateBroker()
-  const interest = new Interest(broker)
+  const interest = interestIn(broker)
   await interest.acquire('k')
   await interest.acquire('k')
   await interest.acquire('other')
@@ -80,7 +85,7 @@ t.test('the first in subscribes, the last out unsubscribes', async t => {
 
 t.test('those who come together wait for one subscribe', async t => {
   const broker = new LateBroker()
-  const interest = new Interest(broker)
+  const interest = interestIn(broker)
   await Promise.all(Array.from({ length: 20 }, () => interest.acquire('k')))
   t.strictSame(broker.calls, ['subscribe k'])
   t.ok(broker.subscribed.has('k'))
@@ -88,7 +93,7 @@ t.test('those who come together wait for one subscribe', async t => {
 
 t.test('nobody is told of a key before the broker acknowledged it', async t => {
   const broker = new LateBroker()
-  const interest = new Interest(broker)
+  const interest = interestIn(broker)
   const first = interest.acquire('k').then(() => t.ok(broker.subscribed.has('k'), 'the first'))
   const second = interest.acquire('k').then(() => t.ok(broker.subscribed.has('k'), 'the second'))
   t.notOk(broker.subscribed.has('k'))
@@ -97,7 +102,7 @@ t.test('nobody is told of a key before the broker acknowledged it', async t => {
 
 t.test('who comes right after the last has left gets a key that is subscribed', async t => {
   const broker = new LateBroker()
-  const interest = new Interest(broker)
+  const interest = interestIn(broker)
   await interest.acquire('k')
   interest.release('k')
   await interest.acquire('k')
@@ -108,7 +113,7 @@ t.test('who comes right after the last has left gets a key that is subscribed', 
 
 t.test('who comes while the key is being given back waits, and gets a new subscription', async t => {
   const broker = new LateBroker({ random: () => 0.99 })
-  const interest = new Interest(broker)
+  const interest = interestIn(broker)
   await interest.acquire('k')
   interest.release('k')
   while (broker.calls.length < 2) await turn()
@@ -121,7 +126,7 @@ t.test('who comes while the key is being given back waits, and gets a new subscr
 t.test('a failure rejects, holds nothing, and the next one tries again', async t => {
   let failures = 1
   const broker = new LateBroker({ random: () => failures-- > 0 ? 0 : 0.5, failures: 0.1 })
-  const interest = new Interest(broker)
+  const interest = interestIn(broker)
   failures = 2
   await t.rejects(interest.acquire('k'), { code: 'unavailable' })
   await turns(5)
@@ -135,7 +140,7 @@ t.test('a failure rejects, holds nothing, and the next one tries again', async t
 
 t.test('giving back what nobody holds does nothing', async t => {
   const broker = new LateBroker()
-  const interest = new Interest(broker)
+  const interest = interestIn(broker)
   interest.release('k')
   await turns(3)
   t.strictSame(broker.calls, [])
@@ -151,7 +156,7 @@ t.test('in random races a key is subscribed while anyone holds it, and given bac
     const broker = new LateBroker({
       random, failures: run % 3 === 0 ? 0.3 : 0, forbidden: key => count(key) > 0 ? `${key} was taken from ${count(key)} holders` : undefined
     })
-    const interest = new Interest(broker)
+    const interest = interestIn(broker)
     const wrong: string[] = []
 
     async function visitor (): Promise<void> {

@@ -173,7 +173,7 @@ t.test('a request that is hardly one is refused in the same form', async t => {
     ['GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'bad_request'],
     ['GET /channels/%C3%28/messages HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'bad_request'],
     ['nonsense\r\n\r\n', 400, 'bad_request'],
-    [`GET /channels/${'x'.repeat(600)}/messages HTTP/1.1\r\nHost: a\r\n\r\n`, 404, 'forbidden'],
+    [`GET /channels/${'x'.repeat(600)}/messages HTTP/1.1\r\nHost: a\r\n\r\n`, 414, 'bad_request'],
     [`POST /channels/${'x'.repeat(600)}/messages HTTP/1.1\r\nHost: a\r\n\r\n`, 414, 'bad_request'],
     ['GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n', 400, 'bad_request'],
     ['POST /channels/chat:a/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n', 400, 'bad_request'],

@@ -53,7 +53,7 @@ t.test('first comes when to come back, then the welcome, then each channel', asy
   const exp = Math.floor(Date.now() / 1000) + 600
   const stream = await openStream(t, `${memory.url}/events?channels=chat:b,chat:a,chat:b`, bearer({ sub: 'alice', tenant: 'acme', exp }))
   await until(() => stream.events.length === 3, 'three events')
-  t.match(stream.text(), /^retry: \d{4}\n\nevent: \$welcome\ndata: \{.*\}\n\nevent: \$subscribed\ndata: \{.*\}\n\nevent: \$subscribed\ndata: \{.*\}\n\n$/)
+  t.match(stream.text(), /^retry: \d{4}\n\nevent: \$welcome\ndata: \{.*\}\n\nid: [\w-]+\nevent: \$subscribed\ndata: \{.*\}\n\nid: [\w-]+\nevent: \$subscribed\ndata: \{.*\}\n\n$/)
   const [retry = 0] = stream.retries
   t.ok(retry >= 1000 && retry <= 5000)
   const [welcome, ...subscribed] = stream.events.map(({ data }) => JSON.parse(data) as Record<string, unknown>)
@@ -105,7 +105,7 @@ for (const [broker, here, there] of places) {
     await until(() => client.text.includes('"data":"second"'), 'the message')
     t.strictSame([...client.text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status), ['201', '200'], 'and what is behind the stream waits for ever')
     const chunks = client.text.slice(client.text.lastIndexOf('\r\n\r\n') + 4)
-    t.match(dechunk(chunks), /^retry: \d{4}\n\nevent: \$welcome\n.*\n\nevent: \$subscribed\n.*\n\nevent: message\ndata: .*"second"\}\n\n$/)
+    t.match(dechunk(chunks), /^retry: \d{4}\n\nevent: \$welcome\n.*\n\nid: [\w-]+\nevent: \$subscribed\n.*\n\nid: [\w-]+\nevent: message\ndata: .*"second"\}\n\n$/)
   })
 
   t.test(`HTTP/1.0 gets the stream without chunks (${broker})`, async t => {
@@ -117,7 +117,7 @@ for (const [broker, here, there] of places) {
     await until(() => client.text.includes('"again"'), 'the messages')
     t.match(client.text, /^HTTP\/1\.1 200 OK\r\n/)
     t.notMatch(client.text, /transfer-encoding/i)
-    t.match(client.body, /^retry: \d{4}\n\nevent: \$welcome\n.*\n\nevent: \$subscribed\n.*\n\nevent: message\ndata: .*"hello"\}\n\nevent: message\ndata: .*"again"\}\n\n$/)
+    t.match(client.body, /^retry: \d{4}\n\nevent: \$welcome\n.*\n\nid: [\w-]+\nevent: \$subscribed\n.*\n\nid: [\w-]+\nevent: message\ndata: .*"hello"\}\n\nid: [\w-]+\nevent: message\ndata: .*"again"\}\n\n$/)
   })
 
   t.test(`fetch reads it as it comes (${broker})`, async t => {

@@ -9,21 +9,22 @@ export interface RedisBrokerOptions {
   url: string
   prefix?: string
   observer?: Observer
+  replicated?: boolean
   /** Takes the lines of the log. */
   log?: (line: string) => void
 }
 
 /** A Fastify instance with a broker over real connections, set up as the service does. Closed with the test. */
-export async function redisInstance (t: Test, { url, prefix, observer, log }: RedisBrokerOptions): Promise<FastifyInstance> {
+export async function redisInstance (t: Test, { url, prefix, replicated, observer, log }: RedisBrokerOptions): Promise<FastifyInstance> {
   const app = Fastify({ logger: log === undefined ? false : { stream: { write: log } } })
   t.teardown(() => app.close())
   app.register(redis, { url })
-  app.register(fanout, { prefix, observer })
+  app.register(fanout, { prefix, replicated, observer })
   await app.ready()
   return app
 }
 
 /** A message for tests that care for little of it. */
 export function message (data: unknown, draft: Partial<Draft> = {}): Publication {
-  return publication({ channel: 'chat:lobby', id: 'm', event: 'message', data, at: Date.now(), ...draft })
+  return publication({ channel: 'chat:lobby', fallbackId: 'm', event: 'message', data, at: Date.now(), ...draft })
 }

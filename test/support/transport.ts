@@ -22,7 +22,7 @@ export class LineFraming implements Framing {
 /** A transport without a wire: it keeps what it is told, and its reader takes only what a test lets it take. */
 export class RecordingTransport implements Transport {
   readonly kind: TransportKind
-  readonly framing: Framing
+  framing: Framing
   readonly written: Buffer[] = []
   readonly sent: ControlFrame[] = []
   closes: Close[] = []
@@ -32,6 +32,7 @@ export class RecordingTransport implements Transport {
   buffered = 0
   /** Whether written bytes pile up. */
   stuck = false
+  #waiting: Array<() => void> = []
 
   constructor (framing: Framing = websocketFraming) {
     this.framing = framing
@@ -46,6 +47,19 @@ export class RecordingTransport implements Transport {
   send (frame: ControlFrame): void {
     this.sent.push(frame)
     if (this.stuck) this.buffered += JSON.stringify(frame).length
+  }
+
+  drained (callback: () => void): void {
+    if (this.stuck) this.#waiting.push(callback)
+    else setImmediate(callback)
+  }
+
+  /** The reader takes what waits. */
+  drain (): void {
+    this.buffered = 0
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const callback of waiting) callback()
   }
 
   heartbeat (): void { this.heartbeats++ }
@@ -66,6 +80,8 @@ export class Owner implements ConnectionOwner {
   constructor ({ perReader = 1_048_576, perInstance = 1 << 28 }: { perReader?: number, perInstance?: number } = {}) {
     this.backlog = new Backlog({ perReader, perInstance })
   }
+
+  alone (): void {}
 
   ended (connection: Connection, code: number): void {
     this.ends.push({ connection, code })

@@ -1,10 +1,13 @@
+import { randomBytes } from 'node:crypto'
 import type { Redis } from 'ioredis'
-import { decodeEnvelope, encodeEnvelope, type Publication } from '../message.ts'
+import { within } from '../deadline.ts'
+import { decodeEnvelope, type Publication } from '../message.ts'
 import { silent, type Observer } from '../observer.ts'
 import type { Position } from '../protocol.ts'
-import type { Broker, Deliver, Receipt } from './broker.ts'
-import { Link, type Log } from './link.ts'
+import type { Broker, Page, Receipt, Sink } from './broker.ts'
+import { DEADLINE, Link, reasonOf, unavailable, type Log } from './link.ts'
 import { Outbox } from './outbox.ts'
+import { evaluate, logKeys, page, publishScript, readScript, STANDING_TTL, termScript, type ReadReply } from './scripts.ts'
 import { Subscriptions } from './subscriptions.ts'
 
 export interface RedisBrokerOptions {
@@ -14,9 +17,17 @@ export interface RedisBrokerOptions {
   subscriber: Redis
   /** First part of every name that is used in Redis. */
   prefix: string
+  /** Whether receipts say that a replica has the message. */
+  replicated?: boolean
   observer?: Observer
   log?: Log
 }
+
+/** How often a message is sent from one connection to the other, ms, and after how long its not coming means that nothing comes. */
+const PROBE = 1500
+const STARVED = 4000
+/** Most names of sets of channels are short; they are kept as long as positions mean something. */
+const KEPT = STANDING_TTL
 
 /** Length of a tick, ms: the one timer of a broker ticks for all of its parts. */
 const TICK = 250
@@ -26,59 +37,105 @@ const TICK = 250
  * It works again by itself within 3 s of Redis coming back; until then publishes and subscribes are refused within 2 s.
  */
 export class RedisBroker implements Broker {
+  readonly #command: Redis
   readonly #subscriber: Redis
+  readonly #names: string
   readonly #log: Log
   readonly #prefix: string
   readonly #commands: Link
   readonly #pushes: Link
   readonly #outbox: Outbox
   readonly #subscriptions: Subscriptions
-  #deliver: Deliver = () => {}
+  readonly #probeKey = `!${randomBytes(8).toString('base64url')}`
+  #sink: Sink | undefined
   #timer: NodeJS.Timeout | undefined
   #undecodable = 0
   #clock = 0
+  /** Why messages may have been missed since the sink was last told. */
+  #interrupted: 'reconnect' | 'probe' | undefined
+  #probedAt = 0
+  #echoedAt = 0
+  #starved = false
+  /** Run id of the Redis behind the command connection, and the term that it is in; empty until both are known. */
+  #run = ''
+  #term = ''
+  /** Settles when it is known whether the command connection can be used. */
+  #prepared: Promise<void> = Promise.resolve()
   #ticked = 0
 
-  constructor ({ command, subscriber, prefix, observer = silent, log = quiet }: RedisBrokerOptions) {
+  constructor ({ command, subscriber, prefix, replicated = false, observer = silent, log = quiet }: RedisBrokerOptions) {
     this.#subscriber = subscriber
     this.#log = log
+    this.#command = command
+    this.#names = prefix
     this.#prefix = `${prefix}:m:`
     this.#commands = new Link(command, {
-      name: 'command', observer, up: () => { this.#outbox.up() }, down: () => { this.#outbox.down() }
+      name: 'command', observer, up: () => { this.#prepared = this.#prepare() }, down: () => { this.#outbox.down() }
     })
     this.#pushes = new Link(subscriber, {
-      name: 'subscriber', observer, up: () => { this.#subscriptions.up() }, down: () => { this.#subscriptions.down() }
+      name: 'subscriber', observer, up: () => { this.#listen() }, down: () => { this.#deafen() }
     })
-    this.#outbox = new Outbox(this.#commands)
+    this.#outbox = new Outbox({ link: this.#commands, prefix, replicated })
     this.#subscriptions = new Subscriptions(this.#pushes, this.#prefix, log)
   }
 
-  /** Does not wait for Redis: {@link health} tells whether it is there. */
-  async start (deliver: Deliver): Promise<void> {
-    this.#deliver = deliver
+  /** Does not wait for a Redis that is away: {@link health} tells whether it is there. */
+  async start (sink: Sink): Promise<void> {
+    this.#sink = sink
     this.#subscriber.on('messageBuffer', this.#receive)
     this.#commands.start()
     this.#pushes.start()
     this.#ticked = performance.now()
     this.#timer = setInterval(this.#tick, TICK)
+    // A connection that is there already is of use when the start is over.
+    if (this.#commands.up) await within(DEADLINE, this.#prepared).catch(() => {})
   }
 
   async publish (key: string, publication: Publication): Promise<Receipt> {
-    return await this.#outbox.publish(this.#prefix + key, encodeEnvelope(publication))
+    return await this.#outbox.publish(key, publication)
   }
 
-  async subscribe (key: string): Promise<Position | undefined> {
+  async subscribe (key: string): Promise<void> {
     await this.#subscriptions.subscribe(key)
-    return undefined
   }
 
   async unsubscribe (key: string): Promise<void> {
     this.#subscriptions.unsubscribe(key)
   }
 
+  async read (key: string, after: number | undefined, limit: number): Promise<Page> {
+    const { standing, log } = logKeys(this.#names, key)
+    const reply = await this.#ask(async redis => {
+      return await evaluate(redis, readScript, [standing, log], [this.#term, name(), after ?? '', limit, STANDING_TTL])
+    })
+    return page(reply as ReadReply, after, limit)
+  }
+
+  async positions (keys: readonly string[]): Promise<Array<Position | undefined>> {
+    const results = await this.#ask(async redis => {
+      const pipeline = redis.pipeline()
+      for (const key of keys) pipeline.hmget(logKeys(this.#names, key).standing, 'e', 's')
+      return await pipeline.exec()
+    })
+    return keys.map((_, i) => {
+      const [error, reply] = results?.[i] ?? []
+      if (error !== null) throw unavailable('The broker did not answer.')
+      const [epoch, offset] = reply as [string | null, string | null]
+      return epoch === null ? undefined : { epoch, offset: Number(offset) }
+    })
+  }
+
+  async keep (name: string, text: string): Promise<void> {
+    await this.#ask(async redis => await redis.set(`${this.#names}:n:${name}`, text, 'PX', KEPT))
+  }
+
+  async kept (name: string): Promise<string | undefined> {
+    return await this.#ask(async redis => await redis.get(`${this.#names}:n:${name}`)) ?? undefined
+  }
+
   health (): string | undefined {
     const { lost } = this.#subscriptions
-    return this.#commands.reason ?? this.#pushes.reason ??
+    return this.#commands.reason ?? this.#pushes.reason ?? (this.#term === '' ? 'the command connection to Redis is not ready' : undefined) ??
       (lost > 0 ? `Redis channels that are not subscribed again yet: ${lost}` : undefined)
   }
 
@@ -100,9 +157,94 @@ export class RedisBroker implements Broker {
     this.#pushes.tick(this.#clock)
     this.#outbox.tick(this.#clock)
     this.#subscriptions.tick(this.#clock)
+    this.#probe()
+    if (this.#interrupted !== undefined && this.#pushes.up && this.#commands.up && this.#term !== '' && this.#subscriptions.lost === 0) {
+      const cause = this.#interrupted
+      this.#interrupted = undefined
+      this.#sink?.interrupted(cause)
+    }
     if (this.#undecodable === 0) return
     this.#log.warn({ count: this.#undecodable }, 'messages in Redis that are not of this service; does another use its prefix?')
     this.#undecodable = 0
+  }
+
+  /** Asks something on the command connection; rejects with `unavailable` in time. */
+  async #ask<T> (send: (redis: Redis) => Promise<T>): Promise<T> {
+    if (!this.#commands.up || this.#commands.overdue) throw unavailable(UNREACHED)
+    try {
+      return await within(DEADLINE, this.#prepared.then(async () => {
+        if (!this.#commands.up || this.#term === '') throw new Error('the connection could not be used')
+        return await this.#commands.request(send)
+      }))
+    } catch (error) {
+      throw unavailable('The broker did not answer.', reasonOf(error))
+    }
+  }
+
+  /** Learns which process it talks to, and brings the scripts, before anything is published. */
+  async #prepare (): Promise<void> {
+    this.#term = ''
+    try {
+      const [info] = await Promise.all([
+        this.#commands.request(redis => redis.info('server')),
+        ...[publishScript, readScript, termScript].map(async ({ lua }) => await this.#commands.request(redis => redis.script('LOAD', lua)))
+      ]) as [string]
+      this.#run = /^run_id:(\w+)/m.exec(info)?.[1] ?? ''
+      if (this.#run === '') throw new Error('INFO server has no run_id')
+      this.#term = await this.#askTerm('')
+      this.#outbox.up(this.#term)
+    } catch (error) {
+      this.#log.warn({ reason: reasonOf(error) }, 'a connection to Redis could not be used; trying another')
+      if (this.#commands.up) this.#command.disconnect(true)
+    }
+  }
+
+  async #askTerm (known: string): Promise<string> {
+    const reply = await this.#commands.request(async redis => await evaluate(redis, termScript, [`${this.#names}:term`], [this.#run, name(), known]))
+    return (reply as Buffer).toString()
+  }
+
+  /** A Redis may have followed another for a while without its connections noticing. */
+  async #renewTerm (): Promise<void> {
+    const known = this.#term
+    const term = await this.#askTerm(known)
+    if (term === known || this.#term !== known) return
+    this.#term = term
+    this.#outbox.up(term)
+  }
+
+  #listen (): void {
+    this.#echoedAt = this.#clock
+    this.#starved = false
+    this.#subscriptions.up()
+    this.#subscriptions.subscribe(this.#probeKey).catch(() => {})
+  }
+
+  #deafen (): void {
+    this.#interrupted ??= this.#starved ? 'probe' : 'reconnect'
+    this.#subscriptions.down()
+  }
+
+  /**
+   * A live connection is not a live subscription: after a failover it may be one to a server that nobody publishes on. So a message is
+   * sent the way of all others, and when it does not come back the connection is replaced.
+   */
+  #probe (): void {
+    const ready = this.#commands.up && this.#term !== '' && this.#pushes.up && !this.#commands.overdue && !this.#pushes.overdue
+    if (!ready) {
+      this.#echoedAt = this.#clock
+      return
+    }
+    if (this.#clock - this.#echoedAt > STARVED) {
+      this.#log.warn({}, 'what is published does not come back on the subscriber connection to Redis: replacing it')
+      this.#echoedAt = this.#clock
+      this.#starved = true
+      this.#subscriber.disconnect(true)
+    } else if (this.#clock - this.#probedAt >= PROBE) {
+      this.#probedAt = this.#clock
+      this.#commands.request(redis => redis.publish(this.#prefix + this.#probeKey, '')).catch(() => {})
+      this.#renewTerm().catch(() => {})
+    }
   }
 
   readonly #receive = (bytes: Buffer, payload: Buffer): void => {
@@ -110,12 +252,25 @@ export class RedisBroker implements Broker {
     const channel = bytes.toString()
     if (!channel.startsWith(this.#prefix)) return
     const key = channel.slice(this.#prefix.length)
+    if (key === this.#probeKey) {
+      this.#echoedAt = this.#clock
+      return
+    }
     // What was on its way when the key was given back.
     if (!this.#subscriptions.wants(key)) return
     const message = decodeEnvelope(payload)
     if (message === undefined) this.#undecodable++
-    else this.#deliver(key, message)
+    else this.#sink?.deliver(key, message)
   }
 }
 
+/** Of an epoch, as cursors hold them. */
+const EPOCH_BYTES = 5
+const UNREACHED = 'The broker can\'t be reached.'
+
 const quiet: Log = { info () {}, warn () {} }
+
+/** A name that was never used, for an epoch or a term. */
+function name (): string {
+  return randomBytes(EPOCH_BYTES).toString('base64url')
+}

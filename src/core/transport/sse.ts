@@ -1,7 +1,9 @@
 import type { ServerResponse } from 'node:http'
+import type { Writable } from 'node:stream'
 import { closes, type Close, type ControlFrame } from '../protocol.ts'
 import type { Message } from '../message.ts'
-import type { Framing, Transport } from './transport.ts'
+import { Places } from './places.ts'
+import { whenDrained, type CursorFraming, type Transport } from './transport.ts'
 
 /** One event of a stream (HTML Living Standard §9.2.6). */
 export interface StreamEvent { readonly id?: string, readonly event?: string, readonly data: string }
@@ -31,16 +33,17 @@ export function encodeRetry (ms: number): string {
   return `retry: ${Math.round(ms)}\n\n`
 }
 
-function encodeMessage ({ event, json }: Message): Buffer {
+const ID = Buffer.from('id: ')
+const EVENT = Buffer.from('event: ')
+const DATA = Buffer.from('data: ')
+const LINE = Buffer.from('\n')
+const END = Buffer.from('\n\n')
+
+function messageParts ({ event, json }: Message, id: string | undefined): Buffer[] {
   // JSON text that this service encoded has no line ends; anything else takes the long way.
-  if (json.includes(LINE_FEED) || json.includes(CARRIAGE_RETURN)) return Buffer.from(encodeEvent({ event, data: json.toString() }))
-  const head = Buffer.from(`event: ${event.replace(UNSAFE, '')}\ndata: `)
-  const bytes = Buffer.allocUnsafe(head.length + json.length + 2)
-  head.copy(bytes)
-  json.copy(bytes, head.length)
-  bytes[bytes.length - 2] = LINE_FEED
-  bytes[bytes.length - 1] = LINE_FEED
-  return bytes
+  if (json.includes(LINE_FEED) || json.includes(CARRIAGE_RETURN)) return [Buffer.from(encodeEvent({ id, event, data: json.toString() }))]
+  const head = id === undefined ? [] : [ID, Buffer.from(id), LINE]
+  return [...head, EVENT, Buffer.from(event.replace(UNSAFE, '')), LINE, DATA, json, END]
 }
 
 /** Bytes as one chunk of a chunked body (RFC 9112 §7.1). */
@@ -48,14 +51,26 @@ function chunk (bytes: Buffer): Buffer {
   return Buffer.concat([Buffer.from(bytes.length.toString(16) + '\r\n'), bytes, Buffer.from('\r\n')])
 }
 
-const plain: Framing = {
-  kind: 'sse',
-  encode: messages => messages.length === 1 ? encodeMessage(messages[0] as Message) : Buffer.concat(messages.map(encodeMessage))
-}
+/** Events with the cursor as their id, and the chunk around them where the body is chunked. */
+export class EventFraming extends Places implements CursorFraming {
+  readonly kind = 'sse'
+  readonly chunked: boolean
 
-const chunked: Framing = {
-  kind: 'sse',
-  encode: messages => chunk(plain.encode(messages))
+  constructor (chunked: boolean) {
+    super()
+    this.chunked = chunked
+  }
+
+  encode (messages: readonly Message[], key: string): Buffer {
+    const parts: Buffer[] = []
+    for (const message of messages) {
+      if (message.position !== undefined) this.moved(key, message.position)
+      // What has no position moves nobody.
+      parts.push(...messageParts(message, message.position && this.cursor))
+    }
+    const bytes = Buffer.concat(parts)
+    return this.chunked ? chunk(bytes) : bytes
+  }
 }
 
 const HEARTBEAT = Buffer.from(encodeComment(''))
@@ -76,10 +91,11 @@ const farewells = new Map<number, ControlFrame>([
  */
 export class SseTransport implements Transport {
   readonly kind = 'sse'
-  readonly framing: Framing
+  framing: CursorFraming
   readonly #response: ServerResponse
   /** The response, or the socket below it. */
-  readonly #stream: Pick<ServerResponse, 'write' | 'writableLength' | 'writable'>
+  readonly #stream: Writable
+  readonly #chunked: boolean
 
   /** @param response its head is written and flushed. */
   constructor (response: ServerResponse) {
@@ -87,7 +103,8 @@ export class SseTransport implements Transport {
     const direct = socket !== null && response.req.httpVersion === '1.1' && response.chunkedEncoding
     this.#response = response
     this.#stream = direct ? socket : response
-    this.framing = direct ? chunked : plain
+    this.#chunked = direct
+    this.framing = new EventFraming(direct)
   }
 
   get buffered (): number { return this.#stream.writableLength }
@@ -100,14 +117,18 @@ export class SseTransport implements Transport {
   /** Writes text of the stream as it is. */
   text (text: string): void {
     const bytes = Buffer.from(text)
-    this.write(this.framing === chunked ? chunk(bytes) : bytes)
+    this.write(this.#chunked ? chunk(bytes) : bytes)
   }
 
   send (frame: ControlFrame): void {
-    this.text(encodeEvent({ event: `$${frame.type}`, data: JSON.stringify(frame) }))
+    // With these the reader's place is known, so a stream that breaks before the first message goes on from there.
+    const id = frame.type === 'subscribed' || frame.type === 'gap' ? this.framing.cursor : undefined
+    this.text(encodeEvent({ id, event: `$${frame.type}`, data: JSON.stringify(frame) }))
   }
 
-  heartbeat (): void { this.write(this.framing === chunked ? CHUNKED_HEARTBEAT : HEARTBEAT) }
+  drained (callback: () => void): void { whenDrained(this.#stream, callback) }
+
+  heartbeat (): void { this.write(this.#chunked ? CHUNKED_HEARTBEAT : HEARTBEAT) }
 
   close ({ code }: Close): void {
     const farewell = farewells.get(code)

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import type { Close, ControlFrame } from '../protocol.ts'
 import type { Message } from '../message.ts'
-import type { Framing, Transport } from './transport.ts'
+import { whenDrained, type Framing, type Transport } from './transport.ts'
 
 // RFC 6455 §5.2: FIN and opcode in the first byte; a server's frames carry no mask.
 const FIN_TEXT = 0x81
@@ -72,6 +72,8 @@ export class WebSocketTransport implements Transport {
     writeFrame(bytes, 0, payload)
     this.write(bytes)
   }
+
+  drained (callback: () => void): void { whenDrained(this.#socket, callback) }
 
   heartbeat (): void { this.write(PING) }
 

@@ -2,8 +2,10 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
+import { REMEMBERED } from '../../../src/core/broker/broker.ts'
 import { silent } from '../../../src/core/observer.ts'
 import { brokerContract } from '../../contracts/broker.ts'
+import { dataOf } from '../../contracts/pair.ts'
 import { message, redisInstance, type RedisBrokerOptions } from '../../support/broker.ts'
 import { startProxy } from '../../support/proxy.ts'
 import { startRedis, type RedisServer } from '../../support/redis.ts'
@@ -18,7 +20,7 @@ t.test('the Redis broker keeps the contract', async t => {
     const [{ broker }, { broker: publisher }] = await Promise.all([
       redisInstance(t, { url: server.url, prefix }), redisInstance(t, { url: server.url, prefix })
     ])
-    await publisher.start(() => {})
+    await publisher.start({ deliver () {}, interrupted () {} })
     return { broker, publisher }
   })
 })
@@ -63,20 +65,99 @@ t.test('publishes of one turn are one write', async t => {
   t.ok(reads < 60, `Redis read ${reads} times`)
 })
 
+t.test('publishes that are numbered and stored are one write too', async t => {
+  const redis = await startRedis(t)
+  const { broker } = await started(t, { url: redis.url })
+  const admin = ask(t, redis)
+  const log = { size: 10_000, ttl: 60_000 }
+  await broker.publish('/chat:lobby', message(0, { log }))
+  const before = await info(admin, 'stats', 'total_reads_processed')
+  await Promise.all(Array.from({ length: 1000 }, (_, n) => broker.publish('/chat:lobby', message(n, { log, messageId: `m-${n}` }))))
+  const reads = await info(admin, 'stats', 'total_reads_processed') - before
+  t.ok(reads < 120, `Redis read ${reads} times`)
+})
+
+t.test('what is kept in Redis is named after its channel, and none of it for ever', async t => {
+  const redis = await startRedis(t)
+  const { broker } = await started(t, { url: redis.url, prefix: 'kept' })
+  const admin = ask(t, redis)
+  const day = 86_400_000
+  await broker.publish('/chat:a', message(1, { log: { size: 10, ttl: 60_000 }, messageId: 'one', from: 'ann' }))
+  await broker.publish('/chat:a', message(2, { volatile: true, messageId: 'two' }))
+  await broker.publish('/chat:year', message(1, { log: { size: 10, ttl: 365 * day } }))
+  await broker.read('acme/chat:silent', undefined, 0)
+  await broker.keep('/digest', 'chat:a\nchat:b')
+  const lives = new Map<string, number>()
+  for (const key of await admin.keys('*')) lives.set(key, await admin.pttl(key))
+  const about = (key: string, ms: number): void => { t.ok((lives.get(key) ?? 0) > ms - 10_000 && (lives.get(key) ?? 0) <= ms, `${key}: ${lives.get(key)} ms`) }
+  about('kept:{/chat:a}:l', 60_000)
+  about('kept:{/chat:a}:s', 30 * day)
+  about('kept:{acme/chat:silent}:s', 30 * day)
+  about('kept:{/chat:year}:l', 365 * day)
+  about('kept:{/chat:year}:s', 365 * day)
+  about('kept:n:/digest', 30 * day)
+  const answers = [...lives.keys()].filter(key => /^kept:\{\/chat:a\}:a:[\w-]{22}$/.test(key))
+  t.equal(answers.length, 2)
+  for (const key of answers) about(key, REMEMBERED)
+  t.equal(lives.get('kept:term'), -1, 'only which server leads has no end')
+  t.equal(lives.size, 9)
+  t.notOk([...lives.keys()].some(key => /ann|one|two/.test(key)), 'ids and users stand in no name')
+
+  await admin.pexpire(answers[0] as string, 1)
+  await admin.pexpire(answers[1] as string, 1)
+  await until(async () => (await admin.exists(...answers)) === 0, 'the answers are forgotten')
+  t.match(await broker.publish('/chat:a', message(1, { log: { size: 10, ttl: 60_000 }, messageId: 'one', from: 'ann' })), { duplicate: false, position: { offset: 2 } })
+})
+
+t.test('an entry of the log has its offset as its id, and holds what was sent', async t => {
+  const redis = await startRedis(t)
+  const { broker } = await started(t, { url: redis.url })
+  const admin = ask(t, redis)
+  const { position } = await broker.publish('/chat:a', message('hi', { at: 5, exclude: 'c-1', log: { size: 10, ttl: 60_000 } }))
+  t.strictSame(await admin.xrange('carillon:{/chat:a}:l', '-', '+'), [['1-0', ['m', `2;5;;c-1;${position?.epoch};1;message\n{"offset":1,"type":"message","channel":"chat:lobby","id":"m","event":"message","at":5,"data":"hi"}`]]])
+})
+
+t.test('a log that others have written to is read up to the hole, and what comes before it has expired', async t => {
+  const redis = await startRedis(t)
+  const { broker } = await started(t, { url: redis.url })
+  const admin = ask(t, redis)
+  const log = { size: 100, ttl: 60_000 }
+  for (let n = 1; n <= 40; n++) await broker.publish('/chat:a', message(n, { log }))
+  const key = 'carillon:{/chat:a}:l'
+  await admin.xdel(key, '10-0', '20-0')
+  const offsets = async (after: number, limit = 100) => {
+    const { first, messages } = await broker.read('/chat:a', after, limit)
+    return [first, messages[0]?.position?.offset, messages.at(-1)?.position?.offset]
+  }
+  t.strictSame(await offsets(0), [1, 1, 9])
+  t.strictSame(await offsets(9), [11, 11, 19])
+  t.strictSame(await offsets(19), [21, 21, 40])
+  t.strictSame(await offsets(30), [1, 31, 40])
+  await admin.xdel(key, ...Array.from({ length: 10 }, (_, i) => `${31 + i}-0`))
+  t.strictSame(await offsets(30), [41, undefined, undefined])
+  t.strictSame(await offsets(40), [1, undefined, undefined])
+  await admin.xadd(key, '40-1', 'm', 'not a message')
+  t.strictSame(await offsets(40), [1, undefined, undefined])
+  t.match(await broker.publish('/chat:a', message(41, { log })), { position: { offset: 41 } })
+  for (let n = 42; n <= 64; n++) await broker.publish('/chat:a', message(n, { log }))
+  t.strictSame(await offsets(40), [1, 41, 64])
+})
+
 t.test('subscriptions of one turn travel in commands of at most 512 Redis channels', async t => {
   const redis = await startRedis(t)
   const { broker } = await started(t, { url: redis.url })
   const admin = ask(t, redis)
   const keys = Array.from({ length: 1300 }, (_, n) => `/chat:room${n}`)
   await Promise.all(keys.map(key => broker.subscribe(key)))
-  t.match(await admin.info('commandstats'), /cmdstat_subscribe:calls=3,/)
+  t.match(await admin.info('commandstats'), /cmdstat_subscribe:calls=4,/, '1,300 in three, and one for the probe')
   await Promise.all(keys.map(key => Promise.all([broker.unsubscribe(key), broker.subscribe(key)])))
   await broker.subscribe('/chat:fence')
   const stats = await admin.info('commandstats')
-  t.match(stats, /cmdstat_subscribe:calls=4,/, 'what comes to nothing within a turn is not told')
+  t.match(stats, /cmdstat_subscribe:calls=5,/, 'what comes to nothing within a turn is not told')
   t.notMatch(stats, /cmdstat_unsubscribe/)
   await Promise.all([...keys, '/chat:fence'].map(key => broker.unsubscribe(key)))
-  await until(async () => (await admin.pubsub('CHANNELS')).length === 0, 'Redis is told')
+  // What remains is the broker's own, by which it knows that it hears.
+  await until(async () => (await admin.pubsub('CHANNELS')).filter(name => !(name as string).startsWith('carillon:m:!')).length === 0, 'Redis is told')
   t.match(await admin.info('commandstats'), /cmdstat_unsubscribe:calls=3,/)
 })
 
@@ -173,7 +254,7 @@ t.test('closing rejects what waits for an answer', async t => {
 async function started (t: Test, options: RedisBrokerOptions) {
   const { broker } = await redisInstance(t, options)
   const heard: unknown[] = []
-  await broker.start((_key, { json }) => { heard.push((JSON.parse(json.toString()) as { data: unknown }).data) })
+  await broker.start({ deliver (_key, message) { heard.push(dataOf(message)) }, interrupted () {} })
   return { broker, heard }
 }
 

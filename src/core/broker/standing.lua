@@ -1,0 +1,35 @@
+-- Common to the scripts of a channel with a log.
+-- KEYS[1] standing: hash { e: epoch, s: offset of the last message, r: term in which the last epoch began, f: earlier epochs }
+-- KEYS[2] log: stream, id of an entry = offset, field m = the message as it travels
+-- ARGV[1] term of the Redis that runs this, see term.lua   ARGV[2] an epoch that was never used
+--
+-- An epoch is never used again. It ends with the term of the Redis that numbered in it, since that one may have known more: what
+-- the next one numbers must not look like what it numbered. Where an epoch ended is kept ("<epoch>:<offset>",
+-- newest first, 8 of them): up to there its offsets mean the same as ever.
+
+local EARLIER = 8
+
+local function standing ()
+  local known = redis.call('HMGET', KEYS[1], 'e', 's', 'r', 'f')
+  return known[1], tonumber(known[2] or '0'), known[3], known[4] or ''
+end
+
+-- The epoch to number in and the last offset; begins an epoch where it must.
+local function current ()
+  local epoch, offset, term, earlier = standing()
+  if not epoch then
+    -- In this order: Redis refuses a script for want of memory at its first write only, and DEL is never refused.
+    redis.call('HSET', KEYS[1], 'e', ARGV[2], 's', '0', 'r', ARGV[1])
+    redis.call('DEL', KEYS[2])
+    return ARGV[2], 0, ''
+  end
+  if term ~= ARGV[1] then
+    local list = { epoch .. ':' .. string.format('%.0f', offset) }
+    for one in string.gmatch(earlier, '[^,]+') do
+      if #list < EARLIER then list[#list + 1] = one end
+    end
+    epoch, earlier = ARGV[2], table.concat(list, ',')
+    redis.call('HSET', KEYS[1], 'e', epoch, 'r', ARGV[1], 'f', earlier)
+  end
+  return epoch, offset, earlier
+end

@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto'
+import { isChannel } from './channel.ts'
+import { RealtimeError } from './errors.ts'
+import type { Position } from './protocol.ts'
+
+/** Longest cursor that is written: browsers send `Last-Event-ID` without a preflight up to 128 bytes (Fetch Standard, CORS-safelisted headers). */
+export const MAX_CURSOR = 128
+/** Longest cursor that is read. */
+const MAX_READ = 8192
+const VERSION = 1
+/** Names stand in the cursor itself. */
+const NAMED = 0
+/** A digest of the names stands for them. */
+const DIGESTED = 1
+const DIGEST_BYTES = 8
+const EPOCH_BYTES = 5
+/** Most channels that a cursor can hold. */
+export const MAX_CURSOR_CHANNELS = 255
+
+/** A channel of a reader, with its position where it has one. */
+export interface Place { readonly channel: string, readonly position: Position | undefined }
+
+/** What a cursor says. Nothing of it is to be trusted. */
+export type Cursor =
+  | { readonly places: readonly Place[] }
+  /** The names are to be found by their digest, in this order. */
+  | { readonly digest: string, readonly positions: ReadonlyArray<Position | undefined> }
+
+/**
+ * The head of a cursor for channels in this order, and the digest that stands for their names where they would make it too long.
+ * The names are then to be kept under the digest.
+ */
+export function cursorHead (channels: readonly string[]): { head: Buffer, digest?: string } {
+  const named = Buffer.concat([Buffer.from([VERSION, NAMED, channels.length]), ...channels.flatMap(channel => [Buffer.from([channel.length]), Buffer.from(channel)])])
+  // An epoch of its own and an offset of four bytes for each.
+  const positions = 1 + channels.length * (EPOCH_BYTES + 5)
+  if (Math.ceil((named.length + positions) * 4 / 3) <= MAX_CURSOR) return { head: named }
+  const digest = digestOf(channels)
+  return { head: Buffer.concat([Buffer.from([VERSION, DIGESTED, channels.length]), Buffer.from(digest, 'base64url')]), digest }
+}
+
+/** What stands for names in this order. */
+export function digestOf (channels: readonly string[]): string {
+  return createHash('sha256').update(channels.join('\n')).digest().subarray(0, DIGEST_BYTES).toString('base64url')
+}
+
+/** All lists of channels that one reader's cursors may stand for: an own channel is left out as long as it is silent. */
+export function ownVariants (own: readonly string[], others: readonly string[]): string[][] {
+  return own.reduceRight<string[][]>((lists, channel) => lists.flatMap(list => [[channel, ...list], list]), [[...others]])
+}
+
+/** The cursor with this head and these positions, in the head's order. */
+export function encodeCursor (head: Buffer, positions: ReadonlyArray<Position | undefined>): string {
+  const epochs: string[] = []
+  const tail: number[] = []
+  for (const position of positions) {
+    if (position === undefined) {
+      tail.push(0)
+      continue
+    }
+    let epoch = epochs.indexOf(position.epoch)
+    if (epoch === -1) epoch = epochs.push(position.epoch) - 1
+    tail.push(epoch + 1)
+    let offset = position.offset
+    for (; offset > 127; offset = Math.floor(offset / 128)) tail.push(offset % 128 + 128)
+    tail.push(offset)
+  }
+  return Buffer.concat([head, Buffer.from([epochs.length]), ...epochs.map(epoch => Buffer.from(epoch, 'base64url')), Buffer.from(tail)]).toString('base64url')
+}
+
+/** Reads a cursor. Throws `bad_request` for what is none. */
+export function decodeCursor (text: string): Cursor {
+  if (text.length > MAX_READ || !/^[A-Za-z0-9_-]+$/.test(text)) throw unreadable()
+  const reader = new Reader(Buffer.from(text, 'base64url'))
+  if (reader.byte() !== VERSION) throw unreadable()
+  const form = reader.byte()
+  const count = reader.byte()
+  if (form === NAMED) {
+    const channels = Array.from({ length: count }, () => reader.bytes(reader.byte()).toString('latin1'))
+    if (!channels.every(isChannel)) throw unreadable()
+    const positions = reader.positions(count)
+    return { places: channels.map((channel, i) => ({ channel, position: positions[i] })) }
+  }
+  if (form !== DIGESTED) throw unreadable()
+  const digest = reader.bytes(DIGEST_BYTES).toString('base64url')
+  return { digest, positions: reader.positions(count) }
+}
+
+class Reader {
+  readonly #bytes: Buffer
+  #at = 0
+
+  constructor (bytes: Buffer) { this.#bytes = bytes }
+
+  byte (): number {
+    const byte = this.#bytes[this.#at++]
+    if (byte === undefined) throw unreadable()
+    return byte
+  }
+
+  bytes (length: number): Buffer {
+    const start = this.#at
+    const end = start + length
+    if (end > this.#bytes.length) throw unreadable()
+    this.#at = end
+    return this.#bytes.subarray(start, end)
+  }
+
+  positions (count: number): Array<Position | undefined> {
+    const epochs = Array.from({ length: this.byte() }, () => this.bytes(EPOCH_BYTES).toString('base64url'))
+    const positions = Array.from({ length: count }, () => {
+      const index = this.byte()
+      if (index === 0) return undefined
+      const epoch = epochs[index - 1]
+      const offset = this.#varint()
+      if (epoch === undefined) throw unreadable()
+      return { epoch, offset }
+    })
+    if (this.#at !== this.#bytes.length) throw unreadable()
+    return positions
+  }
+
+  #varint (): number {
+    let value = 0
+    for (let scale = 1; ; scale *= 128) {
+      const byte = this.byte()
+      value += (byte % 128) * scale
+      if (!Number.isSafeInteger(value)) throw unreadable()
+      if (byte < 128) return value
+    }
+  }
+}
+
+function unreadable (): RealtimeError {
+  return new RealtimeError('bad_request', 'The cursor is not one that this service made: send the last one as it came, or none.')
+}

@@ -1,0 +1,217 @@
+import type { Broker } from './broker/broker.ts'
+import { catchUp, type Resumed } from './catchup.ts'
+import { channelKey, channelOf, rulesOf, type Namespaces } from './channel.ts'
+import type { Connection } from './connection.ts'
+import { cursorHead, ownVariants } from './cursor.ts'
+import { RealtimeError } from './errors.ts'
+import { Pages, type Feed } from './feed.ts'
+import { Groups } from './groups.ts'
+import type { Hub } from './hub.ts'
+import { Interest } from './interest.ts'
+import type { Observer } from './observer.ts'
+import type { Position } from './protocol.ts'
+import { cursorOf } from './transport/transport.ts'
+
+/** Bytes of what a reader missed that are written at once. */
+const PIECE = 65_536
+
+/** How long names that the broker was given count as known to it, ms: it may forget them. */
+const KEPT = 60_000
+
+/** A channel that a connection wants, from a position on where it has one. */
+export interface Wish {
+  readonly channel: string
+  /** Absent: from now on. `start`: its client was there before anything was said in it. */
+  readonly position?: Position | 'start'
+}
+
+export interface MembershipOptions {
+  readonly broker: Broker
+  readonly hub: Hub
+  readonly namespaces: Namespaces
+  readonly observer: Observer
+  readonly maxChannels: number
+  readonly maxBufferedBytes: number
+}
+
+/** Who hears which channel: brings connections and feeds together, each at the right moment. */
+export class Membership {
+  readonly interest: Interest
+  readonly #broker: Broker
+  readonly #hub: Hub
+  readonly #observer: Observer
+  readonly #maxChannels: number
+  readonly #piece: number
+  readonly #pages: Pages
+  readonly #groups = new Groups()
+  /** Digests whose names the broker was given, and when; `performance.now()`. */
+  readonly #kept = new Map<string, number>()
+
+  constructor ({ broker, hub, namespaces, observer, maxChannels, maxBufferedBytes }: MembershipOptions) {
+    this.#broker = broker
+    this.#hub = hub
+    this.#observer = observer
+    this.#maxChannels = maxChannels
+    this.#piece = Math.min(PIECE, Math.floor(maxBufferedBytes / 4))
+    this.#pages = new Pages(broker)
+    this.interest = new Interest({
+      broker, observer, forward: hub.deliver, logged: key => rulesOf(namespaces, channelOf(key))?.history !== undefined
+    })
+  }
+
+  /**
+   * Lets a connection hear channels, all or none. `begin` runs once all are there; then each is answered, at once where nothing was
+   * missed, and live from that moment: the next message is the first one that the connection gets. Where something was missed the
+   * answer comes first, then what was missed, then what is live. Resolves when all are answered.
+   * Rejects with `too_many_channels`, or with `unavailable` when the broker can't be reached; then nothing has changed.
+   */
+  async join (connection: Connection, wishes: readonly Wish[], begin: () => void, answer: (channel: string, resumed: Resumed) => void): Promise<void> {
+    const wanted = wishes.filter(({ channel }) => !connection.channels.has(channel))
+    const others = wanted.filter(({ channel }) => !connection.identity.own.includes(channel)).length
+    if (this.#occupied(connection) + others > this.#maxChannels) {
+      throw new RealtimeError('too_many_channels', `A connection may listen to ${this.#maxChannels} channels: unsubscribe some, or open another.`)
+    }
+    connection.joining += others
+    const feeds = await this.#acquire(connection, wanted).finally(() => { connection.joining -= others })
+    if (feeds === undefined) return
+
+    // From here to the first thing that was missed nothing waits: what the client hears first is what `begin` says.
+    const cursor = cursorOf(connection.transport.framing)
+    if (cursor !== undefined) this.#groups.part(connection)
+    const framing = cursorOf(connection.transport.framing)
+    wanted.forEach(({ channel, position }, i) => {
+      const key = this.#key(connection, channel)
+      connection.channels.set(channel, key)
+      framing?.place(key, channel, typeof position === 'object' ? position : feeds[i]?.position)
+    })
+    begin()
+    await Promise.all(wishes.map(async wish => {
+      const i = wanted.indexOf(wish)
+      await (i === -1 ? this.#again(connection, wish, answer) : this.#enter(connection, wish, feeds[i], answer))
+    }))
+    this.#settle(connection)
+  }
+
+  /** Takes a channel away; answers whether the connection had it. */
+  part (connection: Connection, channel: string): boolean {
+    const key = connection.channels.get(channel)
+    if (key === undefined) return false
+    this.#groups.part(connection)
+    connection.channels.delete(channel)
+    connection.behind.delete(channel)
+    cursorOf(connection.transport.framing)?.leave(key)
+    this.#hub.remove(key, connection)
+    this.interest.release(key)
+    if (connection.open) this.#settle(connection)
+    return true
+  }
+
+  /** Gives a stream a framing of its own while something happens in a channel that its group leaves out. */
+  alone (connection: Connection, key: string): void {
+    const framing = cursorOf(connection.transport.framing)
+    if (framing === undefined || framing.has(key)) return
+    this.#groups.part(connection)
+    // Once this is written the channel is one that its group has, or all who hear it would stay alone from its first message on.
+    setImmediate(() => this.#settle(connection))
+  }
+
+  /** Brings a stream that is alone and has missed nothing into its group. */
+  #settle (connection: Connection): void {
+    if (connection.open && connection.behind.size === 0) this.#groups.join(connection)
+  }
+
+  async #acquire (connection: Connection, wanted: readonly Wish[]): Promise<Array<Feed | undefined> | undefined> {
+    const keys = wanted.map(({ channel }) => this.#key(connection, channel))
+    const held = await Promise.allSettled(keys.map(key => this.interest.acquire(key)))
+    const failed = held.find(result => result.status === 'rejected')
+    let failure: unknown = failed?.reason
+    if (failed === undefined && connection.open) {
+      try {
+        if (cursorOf(connection.transport.framing) !== undefined) await this.#keep(connection, wanted)
+        if (connection.open) return held.map(result => result.status === 'fulfilled' ? result.value : undefined)
+      } catch (error) {
+        failure = error
+      }
+    }
+    keys.forEach((key, i) => { if (held[i]?.status === 'fulfilled') this.interest.release(key) })
+    if (failure !== undefined) throw failure
+    return undefined
+  }
+
+  async #enter (connection: Connection, { channel, position }: Wish, feed: Feed | undefined, answer: (channel: string, resumed: Resumed) => void): Promise<void> {
+    const key = this.#key(connection, channel)
+    if (feed === undefined || position === undefined) {
+      const lost = feed === undefined && typeof position === 'object'
+      answer(channel, lost ? { recovered: false } : { ...feed?.position })
+      this.#hub.add(key, connection)
+      return
+    }
+    try {
+      await this.#catchUp(connection, channel, feed, position, told => answer(channel, told))
+    } catch (error) {
+      this.part(connection, channel)
+      throw error
+    }
+  }
+
+  /**
+   * Answers for a channel that the connection has. An own one came unasked and without a position: given one later, the connection goes
+   * back to it. Rejects with `unavailable`; then it hears the channel as before.
+   */
+  async #again (connection: Connection, { channel, position }: Wish, answer: (channel: string, resumed: Resumed) => void): Promise<void> {
+    const key = this.#key(connection, channel)
+    const feed = this.interest.feed(key)
+    const goesBack = position !== undefined && connection.identity.own.includes(channel) && !connection.behind.has(channel)
+    if (feed === undefined || !goesBack) return answer(channel, { ...feed?.position })
+    await this.#catchUp(connection, channel, feed, position, told => {
+      this.#hub.remove(key, connection)
+      answer(channel, told)
+    })
+  }
+
+  /** Brings a connection from a position to where the feed is, and lets it hear the feed from there. Resolves once it is answered. */
+  async #catchUp (connection: Connection, channel: string, feed: Feed, position: Position | 'start', answer: (resumed: Resumed) => void): Promise<void> {
+    const { key } = feed
+    const wanted = (): boolean => connection.open && connection.channels.get(channel) === key
+    const from = position === 'start' ? { epoch: feed.position.epoch, offset: 0 } : position
+    const joined = (): void => {
+      connection.behind.delete(channel)
+      this.#hub.add(key, connection)
+      this.#settle(connection)
+    }
+    connection.behind.add(channel)
+    await new Promise<void>((resolve, reject) => {
+      const resumed = (told: Resumed): void => {
+        answer(told)
+        resolve()
+      }
+      catchUp({ connection, feed, pages: this.#pages, observer: this.#observer, piece: this.#piece, resumed, joined, wanted }, from).then(resolve, error => {
+        connection.behind.delete(channel)
+        reject(error)
+      })
+    })
+  }
+
+  /** Gives the broker the names that a digest in this connection's cursors will stand for. */
+  async #keep (connection: Connection, wanted: readonly Wish[]): Promise<void> {
+    const { own } = connection.identity
+    const channels = [...connection.channels.keys(), ...wanted.map(({ channel }) => channel)]
+    for (const names of ownVariants(own.filter(channel => channels.includes(channel)), channels.filter(channel => !own.includes(channel)))) {
+      const { digest } = cursorHead(names)
+      const name = digest && channelKey(connection.identity.tenant, digest)
+      const now = performance.now()
+      if (name === undefined || now - (this.#kept.get(name) ?? -Infinity) < KEPT) continue
+      await this.#broker.keep(name, names.join('\n'))
+      if (this.#kept.size >= 10_000) this.#kept.clear()
+      this.#kept.set(name, now)
+    }
+  }
+
+  #key (connection: Connection, channel: string): string {
+    return channelKey(connection.identity.tenant, channel)
+  }
+
+  #occupied ({ channels, identity, joining }: Connection): number {
+    return channels.size + joining - identity.own.filter(channel => channels.has(channel)).length
+  }
+}

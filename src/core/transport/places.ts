@@ -1,0 +1,38 @@
+import { cursorHead, encodeCursor } from '../cursor.ts'
+import type { Position } from '../protocol.ts'
+
+/** Where a reader is in each of its channels, and the cursor that says so; made once a move, however often it is asked for. */
+export class Places {
+  readonly #places = new Map<string, { readonly channel: string, position: Position | undefined }>()
+  #head: Buffer | undefined
+  #cursor: string | undefined
+
+  place (key: string, channel: string, position: Position | undefined): void {
+    if (!this.#places.has(key)) this.#head = undefined
+    this.#places.set(key, { channel, position })
+    this.#cursor = undefined
+  }
+
+  leave (key: string): void {
+    if (!this.#places.delete(key)) return
+    this.#head = this.#cursor = undefined
+  }
+
+  has (key: string): boolean { return this.#places.has(key) }
+
+  at (key: string): Position | undefined { return this.#places.get(key)?.position }
+
+  /** Moves the reader in a channel that it has. */
+  moved (key: string, position: Position): void {
+    const place = this.#places.get(key)
+    if (place === undefined) return
+    place.position = position
+    this.#cursor = undefined
+  }
+
+  get cursor (): string {
+    this.#head ??= cursorHead(Array.from(this.#places.values(), ({ channel }) => channel)).head
+    this.#cursor ??= encodeCursor(this.#head, Array.from(this.#places.values(), ({ position }) => position))
+    return this.#cursor
+  }
+}

@@ -1,0 +1,63 @@
+import type { Close, ControlFrame } from '../protocol.ts'
+import type { Message } from '../message.ts'
+import { Places } from './places.ts'
+import type { CursorFraming, Transport } from './transport.ts'
+
+/** JSON texts with a comma behind each. */
+class PollFraming extends Places implements CursorFraming {
+  readonly kind = 'poll'
+
+  encode (messages: readonly Message[], key: string): Buffer {
+    const last = messages.findLast(({ position }) => position !== undefined)?.position
+    if (last !== undefined) this.moved(key, last)
+    return Buffer.from(messages.map(({ json }) => json.toString() + ',').join(''))
+  }
+}
+
+/** Collects what one long-poll is answered with. */
+export class PollTransport implements Transport {
+  readonly kind = 'poll'
+  readonly framing: CursorFraming = new PollFraming()
+  readonly #parts: string[] = []
+  readonly #heard: () => void
+  readonly #told: (frame: ControlFrame) => void
+  #length = 0
+  #cursor = ''
+
+  /**
+   * @param heard is called with each message, and when there is nothing more to wait for
+   * @param told is called with what is said to this reader alone, which has no place among messages
+   */
+  constructor (heard: () => void, told: (frame: ControlFrame) => void) {
+    this.#heard = heard
+    this.#told = told
+  }
+
+  get buffered (): number { return 0 }
+
+  /** Bytes that were collected. */
+  get length (): number { return this.#length }
+
+  /** Where the reader is after what was collected. It stays when the connection is closed, which leaves its channels. */
+  get cursor (): string { return this.#cursor }
+
+  /** The messages so far, as the inside of a JSON list. */
+  get messages (): string { return this.#parts.join('').slice(0, -1) }
+
+  write (bytes: Buffer): void {
+    this.#parts.push(bytes.toString())
+    this.#length += bytes.length
+    this.#cursor = this.framing.cursor
+    this.#heard()
+  }
+
+  send (frame: ControlFrame): void {
+    this.#cursor = this.framing.cursor
+    this.#told(frame)
+  }
+
+  drained (callback: () => void): void { setImmediate(callback) }
+  heartbeat (): void {}
+  close (_close: Close): void { this.#heard() }
+  destroy (): void { this.#heard() }
+}

@@ -1,0 +1,93 @@
+import type { FastifyInstance } from 'fastify'
+import { Type } from 'typebox'
+import { RealtimeError, visible } from '../core/errors.ts'
+import { closes } from '../core/protocol.ts'
+import { PollTransport } from '../core/transport/poll.ts'
+import { readingOf } from './channel-list.ts'
+
+const DEFAULT_WAIT = 25_000
+/** Balancers cut what is silent for a minute. */
+const MAX_WAIT = 55_000
+/** Polls that wait on this instance at once. */
+const MAX_WAITING = 10_000
+/** How long an answer waits for more once it has something, ms: what came together goes together, and what was missed in few answers. */
+const GATHER = 5
+const CATCH_UP = 1000
+/** An answer that has become this long is sent, bytes. */
+const MAX_ANSWER = 1_048_576
+
+const schema = {
+  summary: 'Long-poll, for clients that can have no stream',
+  tags: ['client'],
+  querystring: Type.Object({
+    channels: Type.Optional(Type.String({ description: 'Comma-separated channels; without them, those of the cursor' })),
+    cursor: Type.Optional(Type.String({ description: 'From the last answer' })),
+    wait: Type.Optional(Type.String({ description: `ms to wait when there is nothing, up to ${MAX_WAIT}`, pattern: '^[0-9]{1,6}$' })),
+    ticket: Type.Optional(Type.String({ description: 'One-time ticket from POST /tickets' }))
+  })
+}
+
+interface Query { channels?: string, cursor?: string, wait?: string }
+
+/** `GET /poll`: what came after a cursor, at once when there is something. Nothing is kept between two polls, so any instance takes the next. */
+export default async function poll (fastify: FastifyInstance): Promise<void> {
+  const { realtime } = fastify
+  const answering = new Set<() => void>()
+  // Who still waits when the drain is over would be cut without an answer.
+  fastify.addHook('preClose', async () => { for (const answer of answering) answer() })
+
+  fastify.get<{ Querystring: Query }>('/poll', {
+    exposeHeadRoute: false,
+    schema,
+    config: { disableMetrics: true },
+    onRequest: fastify.authenticate
+  }, async (request, reply) => {
+    const { identity, query } = request
+    const refusal = fastify.overloaded() ?? realtime.refusal ?? (answering.size >= MAX_WAITING ? 'Too many polls wait here: come back a little later.' : undefined)
+    if (refusal !== undefined) throw new RealtimeError('unavailable', refusal)
+    const { wishes, places } = await readingOf(realtime, identity, query.channels, query.cursor)
+    const wait = Math.min(MAX_WAIT, query.wait === undefined ? DEFAULT_WAIT : Number(query.wait))
+
+    let recovered = true
+    let finish = (): void => {}
+    const finished = new Promise<void>(resolve => { finish = resolve })
+    let timer = setTimeout(finish, wait)
+    let since = 0
+    const gather = (): void => {
+      if (connection.behind.size > 0 && performance.now() - since < CATCH_UP) timer = setTimeout(gather, GATHER)
+      else finish()
+    }
+    const transport: PollTransport = new PollTransport(() => {
+      if (transport.length >= MAX_ANSWER) connection.close(closes.shutdown)
+      if (!connection.open) finish()
+      if (since > 0) return
+      since = performance.now()
+      clearTimeout(timer)
+      timer = setTimeout(gather, GATHER)
+    }, frame => {
+      if (frame.type === 'subscribed' && frame.recovered === false) recovered = false
+      if (frame.type === 'shutdown') finish()
+    })
+    const connection = realtime.open(transport, identity)
+    request.raw.on('close', () => { if (!reply.raw.writableEnded) finish() })
+    // The client may be gone already, as far as Node has noticed.
+    if (reply.raw.destroyed) finish()
+    answering.add(finish)
+    try {
+      await realtime.welcome(connection, wishes, places)
+      await finished
+      const { cursor } = transport
+      // Its end came before it was anywhere.
+      if (cursor === '') throw new RealtimeError('unavailable', 'This poll could not be served: send it again.')
+      reply.type('application/json; charset=utf-8').header('cache-control', 'no-store')
+      return `{"cursor":${JSON.stringify(cursor)},"messages":[${transport.messages}],"recovered":${recovered}}`
+    } catch (error) {
+      throw visible(error)
+    } finally {
+      clearTimeout(timer)
+      answering.delete(finish)
+      connection.close(closes.shutdown)
+      realtime.closed(connection, 1000)
+    }
+  })
+}

@@ -1,0 +1,83 @@
+import t, { type Test } from 'tap'
+import { MemoryBroker } from '../../src/core/broker/memory.ts'
+import { defaultNamespaces } from '../../src/core/channel.ts'
+import { decodeCursor } from '../../src/core/cursor.ts'
+import { backendIdentity, identityOf } from '../../src/core/identity.ts'
+import { Realtime } from '../../src/core/realtime.ts'
+import { EventFraming } from '../../src/core/transport/sse.ts'
+import { RecordingTransport } from '../support/transport.ts'
+import { until } from '../support/until.ts'
+
+async function service (t: Test): Promise<Realtime> {
+  const broker = new MemoryBroker()
+  t.teardown(() => broker.close())
+  const realtime = new Realtime({
+    broker, namespaces: defaultNamespaces, heartbeat: 25_000, limits: { maxMessageBytes: 32_768, maxChannels: 128, maxBufferedBytes: 1_048_576, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50 }
+  })
+  await realtime.start()
+  return realtime
+}
+
+/** A stream of a user of one tenant. */
+async function stream (realtime: Realtime, user: string, channels: string[]): Promise<RecordingTransport> {
+  const transport = new RecordingTransport(new EventFraming(true))
+  const identity = identityOf({ sub: user, tenant: 'acme', exp: Date.now() / 1000 + 3600, subscribe: ['*'] })
+  await realtime.welcome(realtime.open(transport, identity), channels.map(channel => ({ channel })))
+  return transport
+}
+
+/** Channels and offsets in the last id that a stream was given. */
+function last (transport: RecordingTransport): Array<[string, number | undefined]> {
+  const cursor = decodeCursor([...transport.text.matchAll(/^id: (.+)$/gm)].at(-1)?.[1] ?? '')
+  return 'places' in cursor ? cursor.places.map(({ channel, position }) => [channel, position?.offset]) : []
+}
+
+async function say (realtime: Realtime, channel: string, streams: RecordingTransport[]): Promise<void> {
+  const before = streams.map(({ written }) => written.length)
+  await realtime.publish(backendIdentity('acme'), { channel, event: 'message', data: 'hello', volatile: false })
+  await until(() => streams.every(({ written }, i) => written.length > (before[i] ?? 0)), 'all hear it')
+  // Streams find together again after the turn in which they were written to.
+  await new Promise(resolve => setImmediate(resolve))
+}
+
+t.test('streams of different users that hear the same channels share what is written to them', async t => {
+  const realtime = await service(t)
+  const streams = await Promise.all(['ann', 'ben', 'cleo'].map(async user => await stream(realtime, user, ['chat:lobby'])))
+  await say(realtime, 'chat:lobby', streams)
+  const [ann, ben, cleo] = streams as [RecordingTransport, RecordingTransport, RecordingTransport]
+  t.equal(ann.written.at(-1), ben.written.at(-1), 'the very same bytes')
+  t.equal(ann.written.at(-1), cleo.written.at(-1))
+  t.strictSame(last(ann), [['chat:lobby', 1]], 'own channels in which nothing was said stand in nobody\'s id')
+
+  const other = await stream(realtime, 'dora', ['chat:lobby', 'chat:more'])
+  await say(realtime, 'chat:lobby', [...streams, other])
+  t.not(other.written.at(-1), ann.written.at(-1), 'who hears something else has ids of its own')
+  t.strictSame(last(other), [['chat:lobby', 2], ['chat:more', 0]])
+})
+
+t.test('the first message of a channel that all of them have parts them for that message only', async t => {
+  const realtime = await service(t)
+  const streams = await Promise.all(['ann', 'ben'].map(async user => await stream(realtime, user, ['chat:lobby'])))
+  const [ann, ben] = streams as [RecordingTransport, RecordingTransport]
+  await say(realtime, 'chat:lobby', streams)
+  await say(realtime, 'tenant:acme', streams)
+  await say(realtime, 'chat:lobby', streams)
+  t.equal(ann.written.at(-1), ben.written.at(-1))
+  t.strictSame(last(ann), [['tenant:acme', 1], ['chat:lobby', 2]])
+  await say(realtime, 'tenant:acme', streams)
+  t.equal(ann.written.at(-1), ben.written.at(-1))
+  t.strictSame(last(ben), [['tenant:acme', 2], ['chat:lobby', 2]])
+})
+
+t.test('a message of its own gives a user ids of its own, from then on', async t => {
+  const realtime = await service(t)
+  const streams = await Promise.all(['ann', 'ben', 'cleo'].map(async user => await stream(realtime, user, ['chat:lobby'])))
+  const [ann, ben, cleo] = streams as [RecordingTransport, RecordingTransport, RecordingTransport]
+  await say(realtime, 'chat:lobby', streams)
+  await say(realtime, 'user:ann', [ann])
+  t.strictSame(last(ann), [['user:ann', 1], ['tenant:acme', undefined], ['chat:lobby', 1]])
+  await say(realtime, 'chat:lobby', streams)
+  t.strictSame(last(ann), [['user:ann', 1], ['chat:lobby', 2]])
+  t.equal(ben.written.at(-1), cleo.written.at(-1))
+  t.strictSame(last(ben), [['chat:lobby', 2]])
+})
