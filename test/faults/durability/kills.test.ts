@@ -1,0 +1,8 @@
+import t from 'tap'
+import { SEED } from '../../support/random.ts'
+import { kills } from './instances.ts'
+import { scenarios } from './scenario.ts'
+
+t.setTimeout(290_000)
+
+scenarios(t, kills, { seed: SEED })
