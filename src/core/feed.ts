@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Broker, Page } from './broker/broker.ts'
+import type { Broker, Page, Standing } from './broker/broker.ts'
 import { channelOf } from './channel.ts'
 import { epochMessage, gapMessage, type Message } from './message.ts'
 import type { Observer, RepairCause } from './observer.ts'
@@ -32,23 +32,35 @@ export class Feed {
   readonly #observer: Observer
   readonly #forward: FeedOptions['forward']
   #position: Position
+  #lost: ReadonlySet<string>
   #early: Message[] = []
   #repairing: Promise<void> | undefined
   /** Whether the log is to be read once more. */
   #again = false
   #closed = false
 
-  constructor ({ key, broker, observer, forward }: FeedOptions, position: Position) {
+  /** @param standing of the log, as it was read last */
+  constructor ({ key, broker, observer, forward }: FeedOptions, { epoch, offset, lost }: Pick<Standing, 'epoch' | 'offset' | 'lost'>) {
     this.key = key
     this.#broker = broker
     this.#observer = observer
     this.#forward = forward
-    this.#position = position
-    this.ring.reset(position.offset)
+    this.#position = { epoch, offset }
+    this.#lost = lost
+    this.ring.reset(offset)
   }
 
   /** Of the last message that went on to readers. */
   get position (): Position { return this.#position }
+
+  /** Whether something that was said is known to be lost. */
+  get lossy (): boolean { return this.#lost.size > 0 }
+
+  /** Of who was there before anything was said. In which epoch that was is not known: where one was lost, as good as in that. */
+  get start (): Position {
+    const [epoch = this.#position.epoch] = this.#lost
+    return { epoch, offset: 0 }
+  }
 
   /** Whether something is missing that is being read. */
   get repairing (): boolean { return this.#repairing !== undefined }
@@ -134,6 +146,7 @@ export class Feed {
     const asked = this.#position
     const page = await this.#broker.read(this.key, asked.offset, PAGE)
     if (this.#closed) return true
+    this.#lost = page.lost
     const { from, reason } = resume(asked, page)
     if (reason !== undefined) {
       this.#position = { epoch: page.epoch, offset: from }

@@ -11,13 +11,17 @@ interface Group { readonly framing: CursorFraming, members: number }
 export class Groups {
   readonly #groups = new Map<string, Group>()
   readonly #names = new Map<Connection, string>()
+  readonly #lossy: (key: string) => boolean
+
+  /** @param lossy whether a key's log is known to have lost something */
+  constructor (lossy: (key: string) => boolean) { this.#lossy = lossy }
 
   /** Puts a stream that is live in all its channels into its group. An own channel that never had a message is left out, or no two users would share. */
   join (connection: Connection): void {
     const own = cursorOf(connection.transport.framing)
     if (!(own instanceof EventFraming) || this.#names.has(connection)) return
     const keys = Array.from(connection.channels).filter(([channel, key]) => {
-      const silent = (own.at(key)?.offset ?? 0) === 0 && connection.identity.own.includes(channel)
+      const silent = (own.at(key)?.offset ?? 0) === 0 && connection.identity.own.includes(channel) && !this.#lossy(key)
       return own.has(key) && !silent
     })
     const name = `${own.chunked ? 'c' : 'p'} ${keys.map(([, key]) => key).join(' ')}`

@@ -2,6 +2,7 @@ import type { Broker, Sink } from './broker/broker.ts'
 import { Feed } from './feed.ts'
 import type { Message } from './message.ts'
 import type { Observer, RepairCause } from './observer.ts'
+import type { Position } from './protocol.ts'
 import { Serial } from './serial.ts'
 
 /** Keys whose positions are asked for in one round trip, and at most in one check. */
@@ -84,6 +85,8 @@ export class Interest implements Sink {
     else this.#options.forward(key, message)
   }
 
+  readonly position = (key: string): Position | undefined => this.feed(key)?.position
+
   readonly interrupted = (cause: RepairCause): void => { void this.check(cause) }
 
   /**
@@ -131,8 +134,7 @@ export class Interest implements Sink {
     try {
       await broker.subscribe(key)
       held.subscribed = true
-      const { epoch, offset } = await broker.read(key, undefined, 0)
-      held.feed = new Feed({ key, broker, observer, forward }, { epoch, offset })
+      held.feed = new Feed({ key, broker, observer, forward }, await broker.read(key, undefined, 0))
     } catch (error) {
       if (held.subscribed) await broker.unsubscribe(key)
       held.subscribed = false

@@ -43,7 +43,7 @@ export class Membership {
   readonly #maxChannels: number
   readonly #piece: number
   readonly #pages: Pages
-  readonly #groups = new Groups()
+  readonly #groups: Groups
   /** Digests whose names the broker was given, and when; `performance.now()`. */
   readonly #kept = new Map<string, number>()
 
@@ -57,6 +57,7 @@ export class Membership {
     this.interest = new Interest({
       broker, observer, forward: hub.deliver, logged: key => rulesOf(namespaces, channelOf(key))?.history !== undefined
     })
+    this.#groups = new Groups(key => this.interest.feed(key)?.lossy ?? false)
   }
 
   /**
@@ -173,7 +174,7 @@ export class Membership {
   async #catchUp (connection: Connection, channel: string, feed: Feed, position: Position | 'start', answer: (resumed: Resumed) => void): Promise<void> {
     const { key } = feed
     const wanted = (): boolean => connection.open && connection.channels.get(channel) === key
-    const from = position === 'start' ? { epoch: feed.position.epoch, offset: 0 } : position
+    const from = position === 'start' ? feed.start : position
     const joined = (): void => {
       connection.behind.delete(channel)
       this.#hub.add(key, connection)

@@ -27,7 +27,7 @@ export type CommandId = string | number
 /** Where a reader is in one channel: `offset` counts from 1, +1 per stored message, no holes. */
 export interface Position { readonly epoch: string, readonly offset: number }
 
-/** Why messages are lost to a reader: no longer kept, the log itself was lost, or it lost its newest part and went on from there. */
+/** Why messages are lost to a reader: no longer kept, the log itself was lost, or it lost its newest part, which the reader had or would have got, and went on from there. */
 export type GapReason = 'expired' | 'epoch' | 'fork'
 
 export interface SubscribeCommand { id?: CommandId, type: 'subscribe', channel: string, position?: Position }

@@ -204,7 +204,7 @@ t.test('what waits for a hole to be filled is bounded, and what does not fit is 
       this.reads++
       await this.answered
       const from = after ?? total
-      return { epoch: 'e', offset: total, first: 1, earlier: new Map(), messages: Array.from({ length: Math.min(limit, total - from) }, (_, i) => message(from + 1 + i)) }
+      return { epoch: 'e', offset: total, first: 1, earlier: new Map(), lost: new Set(), messages: Array.from({ length: Math.min(limit, total - from) }, (_, i) => message(from + 1 + i)) }
     }
   }
   const broker = new GeneratedLog()
@@ -218,7 +218,7 @@ t.test('what waits for a hole to be filled is bounded, and what does not fit is 
       if (position?.offset !== last + 1) wrong.push(position?.offset ?? 0)
       last = position?.offset ?? 0
     }
-  }, { epoch: 'e', offset: 0 })
+  }, { epoch: 'e', offset: 0, lost: new Set() })
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   collect()
@@ -287,8 +287,8 @@ t.test('the ring is not filled with what belongs to another log', async t => {
 
 /** A feed that starts where the log is, and what goes on from it. */
 function follow (broker: FaultyBroker, repaired: (cause: string) => void = () => {}): { feed: Feed, view: View, heard: string[] } {
-  const { epoch, offset } = broker.page(KEY, undefined, 0)
-  const view = new View({ epoch, offset }, broker.log(KEY).said.map(({ json }) => (JSON.parse(json.toString()) as { data: unknown }).data))
+  const page = broker.page(KEY, undefined, 0)
+  const view = new View({ epoch: page.epoch, offset: page.offset }, broker.log(KEY).said.map(({ json }) => (JSON.parse(json.toString()) as { data: unknown }).data))
   const heard: string[] = []
   const feed = new Feed({
     key: KEY,
@@ -298,7 +298,7 @@ function follow (broker: FaultyBroker, repaired: (cause: string) => void = () =>
       heard.push(message.json.toString())
       view.take(message.json.toString())
     }
-  }, { epoch, offset })
+  }, page)
   void broker.start({ deliver: (_key, message) => feed.accept(message), interrupted () {} })
   broker.subscribed.add(KEY)
   return { feed, view, heard }

@@ -28,6 +28,8 @@ interface Log {
   /** The next message begins an epoch. */
   ended: boolean
   forks: ReadonlyArray<readonly [epoch: string, offset: number]>
+  /** Epochs after which something was lost. */
+  lost: string[]
   /** Epoch and forks as they were after each message, and before the first. */
   states: Array<Pick<Log, 'epoch' | 'forks'>>
   /** All, the first one's offset is 1; those before `first` are no longer kept. */
@@ -65,11 +67,7 @@ export class FaultyBroker implements Broker {
       return { duplicate: false }
     }
     const log = this.log(key)
-    if (log.ended) {
-      log.forks = [[log.epoch, log.said.length] as const, ...log.forks].slice(0, EARLIER)
-      log.epoch = this.#epoch()
-      log.ended = false
-    }
+    if (log.ended) this.#begin(log)
     const position = { epoch: log.epoch, offset: log.said.length + 1 }
     const message = messageOf(publication, position)
     log.said.push(message)
@@ -92,24 +90,33 @@ export class FaultyBroker implements Broker {
     log.first = Math.min(log.said.length + 1, log.first + count)
   }
 
-  /** Comes back as another, as it was before the newest messages. */
+  /** Comes back as another, as it was before the newest messages, and is told what it has lost. */
   restart (key: string, lost = 0): void {
     const log = this.log(key)
+    const before = [log.epoch, ...log.forks.map(([epoch]) => epoch)]
+    const loses = Math.min(lost, log.said.length) > 0
     log.said.length -= Math.min(lost, log.said.length)
     log.states.length = log.said.length + 1
     Object.assign(log, log.states.at(-1))
     log.first = Math.min(log.first, log.said.length + 1)
     log.ended = true
+    if (!loses) return
+    log.lost = [...new Set([...before, log.epoch, ...log.lost])]
+    this.#begin(log)
   }
 
-  /** Comes back with nothing. */
-  flush (key: string): void { this.#logs.delete(key) }
+  /** Comes back with nothing, and is told what it has lost. */
+  flush (key: string): void {
+    const { epoch, said } = this.log(key)
+    this.#logs.delete(key)
+    if (said.length > 0) this.log(key).lost = [epoch]
+  }
 
   log (key: string): Log {
     let log = this.#logs.get(key)
     if (log === undefined) {
       const epoch = this.#epoch()
-      this.#logs.set(key, log = { epoch, ended: false, forks: [], states: [{ epoch, forks: [] }], said: [], first: 1 })
+      this.#logs.set(key, log = { epoch, ended: false, forks: [], lost: [], states: [{ epoch, forks: [] }], said: [], first: 1 })
     }
     return log
   }
@@ -133,9 +140,9 @@ export class FaultyBroker implements Broker {
 
   /** What a read at this moment answers. */
   page (key: string, after: number | undefined, limit: number): Page {
-    const { epoch, forks, said, first } = this.log(key)
+    const { epoch, forks, lost, said, first } = this.log(key)
     const from = Math.max(after ?? said.length, first - 1)
-    return { epoch, offset: said.length, first, earlier: new Map(forks), messages: said.slice(from, from + limit) }
+    return { epoch, offset: said.length, first, earlier: new Map(forks), lost: new Set(lost), messages: said.slice(from, from + limit) }
   }
 
   async positions (keys: readonly string[]): Promise<Array<Position | undefined>> {
@@ -154,6 +161,12 @@ export class FaultyBroker implements Broker {
   /** Resolves when nothing is on its way. */
   async quiet (): Promise<void> {
     while (this.#wire.length > 0) await turn()
+  }
+
+  #begin (log: Log): void {
+    log.forks = [[log.epoch, log.said.length] as const, ...log.forks].slice(0, EARLIER)
+    log.epoch = this.#epoch()
+    log.ended = false
   }
 
   #send (key: string, message: Message): void {

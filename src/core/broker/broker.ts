@@ -21,6 +21,8 @@ export interface Standing {
   readonly first: number
   /** Epochs that have ended, with the offset up to which theirs mean the same as ever. */
   readonly earlier: ReadonlyMap<string, number>
+  /** Epochs after whose last message here something that was acknowledged got lost; those that are not in `earlier` were lost altogether. */
+  readonly lost: ReadonlySet<string>
 }
 
 /** A part of a channel's log. */
@@ -35,6 +37,8 @@ export interface Sink {
   deliver (key: string, message: Message): void
   /** Messages of all subscribed keys may have been missed up to now. */
   interrupted (cause: 'reconnect' | 'probe'): void
+  /** Up to where a subscribed key's messages have come here, as far as it is known. Absent: nowhere is. */
+  position? (key: string): Position | undefined
 }
 
 /**
@@ -66,6 +70,7 @@ export interface Broker {
 
   /**
    * Reads a key's log: up to `limit` messages after an offset, none when it is absent, and where the log stands at that very moment.
+   * What this broker has handed out before is there, or no longer kept, or said to be `lost`.
    * Rejects with `unavailable` within 2 s when it can't be reached.
    */
   read (key: string, after: number | undefined, limit: number): Promise<Page>

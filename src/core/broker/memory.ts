@@ -11,13 +11,14 @@ export interface MemoryBrokerOptions {
   maxAnswers?: number
 }
 
-interface Log { readonly epoch: string, offset: number, readonly messages: Message[], ttl: number }
+interface Log { readonly epoch: string, offset: number, readonly lost: ReadonlySet<string>, readonly messages: Message[], ttl: number }
 interface Answer { readonly digest: string, readonly receipt: Receipt, readonly ends: number }
 
 const MIB = 1_048_576
 /** Bytes that a log takes besides its messages, about. */
 const OVERHEAD = 512
 const MAX_TEXTS = 10_000
+const MAX_GONE = 10_000
 
 /** A broker for one instance, inside its process: the same promises, and nothing survives it. */
 export class MemoryBroker implements Broker {
@@ -28,6 +29,8 @@ export class MemoryBroker implements Broker {
   readonly #logs = new Map<string, Log>()
   readonly #answers = new Map<string, Answer>()
   readonly #texts = new Map<string, string>()
+  /** Last epochs of logs that had to go. */
+  readonly #gone = new Map<string, string>()
   #bytes = 0
   #sink: Sink | undefined
   #closed = false
@@ -72,10 +75,10 @@ export class MemoryBroker implements Broker {
     this.#open()
     const log = this.#log(key)
     this.#expire(log)
-    const { epoch, offset, messages } = log
+    const { epoch, offset, lost, messages } = log
     const first = offset - messages.length + 1
     const from = after === undefined ? messages.length : Math.max(0, after + 1 - first)
-    return { epoch, offset, first, earlier: new Map(), messages: messages.slice(from, from + limit) }
+    return { epoch, offset, first, earlier: new Map(), lost, messages: messages.slice(from, from + limit) }
   }
 
   async positions (keys: readonly string[]): Promise<Array<Position | undefined>> {
@@ -112,6 +115,7 @@ export class MemoryBroker implements Broker {
     this.#logs.clear()
     this.#answers.clear()
     this.#texts.clear()
+    this.#gone.clear()
   }
 
   #append (key: string, publication: Publication, { size, ttl }: { size: number, ttl: number }): Position {
@@ -136,7 +140,8 @@ export class MemoryBroker implements Broker {
   #log (key: string): Log {
     let log = this.#logs.get(key)
     if (log === undefined) {
-      log = { epoch: randomBytes(5).toString('base64url'), offset: 0, messages: [], ttl: 0 }
+      const gone = this.#gone.get(key)
+      log = { epoch: randomBytes(5).toString('base64url'), offset: 0, lost: new Set(gone === undefined ? [] : [gone]), messages: [], ttl: 0 }
       this.#bytes += OVERHEAD
     }
     this.#logs.delete(key)
@@ -159,6 +164,16 @@ export class MemoryBroker implements Broker {
       if (this.#bytes <= this.#maxBytes || least > 0) return
       this.#logs.delete(key)
       this.#bytes -= OVERHEAD
+      if (log.offset > 0) this.#forget(key, log.epoch)
+    }
+  }
+
+  #forget (key: string, epoch: string): void {
+    this.#gone.delete(key)
+    this.#gone.set(key, epoch)
+    for (const oldest of this.#gone.keys()) {
+      if (this.#gone.size <= MAX_GONE) return
+      this.#gone.delete(oldest)
     }
   }
 

@@ -7,8 +7,9 @@ import type { Position } from '../protocol.ts'
 import type { Broker, Page, Receipt, Sink } from './broker.ts'
 import { DEADLINE, Link, reasonOf, unavailable, type Log } from './link.ts'
 import { Outbox } from './outbox.ts'
-import { evaluate, logKeys, page, publishScript, readScript, STANDING_TTL, termScript, type ReadReply } from './scripts.ts'
+import { evaluate, logKeys, name, page, readScript, scripts, STANDING_TTL, termScript, type ReadReply } from './scripts.ts'
 import { Subscriptions } from './subscriptions.ts'
+import { Witness } from './witness.ts'
 
 export interface RedisBrokerOptions {
   /** Carries everything but subscriptions. Must reject what its lost connections leave unanswered (`maxRetriesPerRequest: 0`). */
@@ -46,6 +47,7 @@ export class RedisBroker implements Broker {
   readonly #pushes: Link
   readonly #outbox: Outbox
   readonly #subscriptions: Subscriptions
+  readonly #witness: Witness
   readonly #probeKey = `!${randomBytes(8).toString('base64url')}`
   #sink: Sink | undefined
   #timer: NodeJS.Timeout | undefined
@@ -77,6 +79,7 @@ export class RedisBroker implements Broker {
     })
     this.#outbox = new Outbox({ link: this.#commands, prefix, replicated })
     this.#subscriptions = new Subscriptions(this.#pushes, this.#prefix, log)
+    this.#witness = new Witness({ link: this.#commands, prefix, log, here: key => this.#sink?.position?.(key) })
   }
 
   /** Does not wait for a Redis that is away: {@link health} tells whether it is there. */
@@ -92,7 +95,11 @@ export class RedisBroker implements Broker {
   }
 
   async publish (key: string, publication: Publication): Promise<Receipt> {
-    return await this.#outbox.publish(key, publication)
+    const receipt = await this.#outbox.publish(key, publication)
+    const { position, duplicate } = receipt
+    // What was answered again may be of an epoch long ago.
+    if (position !== undefined && !(duplicate && this.#witness.last(key) !== undefined)) this.#witness.note(key, position)
+    return receipt
   }
 
   async subscribe (key: string): Promise<void> {
@@ -105,10 +112,17 @@ export class RedisBroker implements Broker {
 
   async read (key: string, after: number | undefined, limit: number): Promise<Page> {
     const { standing, log } = logKeys(this.#names, key)
-    const reply = await this.#ask(async redis => {
-      return await evaluate(redis, readScript, [standing, log], [this.#term, name(), after ?? '', limit, STANDING_TTL])
+    const known = this.#witness.known(key)
+    return await this.#ask(async redis => {
+      const ask = async (): Promise<Page> => {
+        return page(await evaluate(redis, readScript, [standing, log], [this.#term, name(), after ?? '', limit, STANDING_TTL]) as ReadReply, after, limit)
+      }
+      const found = await ask()
+      if (this.#witness.agrees(key, known, found)) return found
+      // It has lost something, and must say so to whoever reads it.
+      if (!await this.#witness.report([key], this.#term)) throw new Error('what is known of the log was not taken')
+      return await ask()
     })
-    return page(reply as ReadReply, after, limit)
   }
 
   async positions (keys: readonly string[]): Promise<Array<Position | undefined>> {
@@ -157,6 +171,7 @@ export class RedisBroker implements Broker {
     this.#pushes.tick(this.#clock)
     this.#outbox.tick(this.#clock)
     this.#subscriptions.tick(this.#clock)
+    this.#witness.tick(this.#term)
     this.#probe()
     if (this.#interrupted !== undefined && this.#pushes.up && this.#commands.up && this.#term !== '' && this.#subscriptions.lost === 0) {
       const cause = this.#interrupted
@@ -181,36 +196,41 @@ export class RedisBroker implements Broker {
     }
   }
 
-  /** Learns which process it talks to, and brings the scripts, before anything is published. */
+  /** Learns which process it talks to, brings the scripts, and reports what that process should know, before anything is published or read. */
   async #prepare (): Promise<void> {
     this.#term = ''
     try {
       const [info] = await Promise.all([
         this.#commands.request(redis => redis.info('server')),
-        ...[publishScript, readScript, termScript].map(async ({ lua }) => await this.#commands.request(redis => redis.script('LOAD', lua)))
+        ...scripts.map(async ({ lua }) => await this.#commands.request(redis => redis.script('LOAD', lua)))
       ]) as [string]
       this.#run = /^run_id:(\w+)/m.exec(info)?.[1] ?? ''
       if (this.#run === '') throw new Error('INFO server has no run_id')
-      this.#term = await this.#askTerm('')
-      this.#outbox.up(this.#term)
+      this.#begin(await this.#askTerm(''))
     } catch (error) {
       this.#log.warn({ reason: reasonOf(error) }, 'a connection to Redis could not be used; trying another')
       if (this.#commands.up) this.#command.disconnect(true)
     }
   }
 
+  /** The term, once all that is known here was reported in it. */
   async #askTerm (known: string): Promise<string> {
     const reply = await this.#commands.request(async redis => await evaluate(redis, termScript, [`${this.#names}:term`], [this.#run, name(), known]))
-    return (reply as Buffer).toString()
+    const [term, writing] = (reply as [Buffer, Buffer]).map(String) as [string, string]
+    await this.#witness.recall(writing, term, this.#subscriptions.keys)
+    return term
+  }
+
+  #begin (term: string): void {
+    this.#term = term
+    this.#outbox.up(term)
   }
 
   /** A Redis may have followed another for a while without its connections noticing. */
   async #renewTerm (): Promise<void> {
     const known = this.#term
     const term = await this.#askTerm(known)
-    if (term === known || this.#term !== known) return
-    this.#term = term
-    this.#outbox.up(term)
+    if (term !== known && this.#term === known) this.#begin(term)
   }
 
   #listen (): void {
@@ -259,18 +279,15 @@ export class RedisBroker implements Broker {
     // What was on its way when the key was given back.
     if (!this.#subscriptions.wants(key)) return
     const message = decodeEnvelope(payload)
-    if (message === undefined) this.#undecodable++
-    else this.#sink?.deliver(key, message)
+    if (message === undefined) {
+      this.#undecodable++
+      return
+    }
+    if (message.position !== undefined) this.#witness.note(key, message.position)
+    this.#sink?.deliver(key, message)
   }
 }
 
-/** Of an epoch, as cursors hold them. */
-const EPOCH_BYTES = 5
 const UNREACHED = 'The broker can\'t be reached.'
 
 const quiet: Log = { info () {}, warn () {} }
-
-/** A name that was never used, for an epoch or a term. */
-function name (): string {
-  return randomBytes(EPOCH_BYTES).toString('base64url')
-}

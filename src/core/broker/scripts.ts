@@ -1,8 +1,9 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Redis } from 'ioredis'
 import { decodeEnvelope, type Message } from '../message.ts'
-import type { Page } from './broker.ts'
+import type { Position } from '../protocol.ts'
+import type { Page, Standing } from './broker.ts'
 
 /** A script, by what Redis knows it. */
 export interface Script { readonly lua: string, readonly sha: string }
@@ -13,8 +14,12 @@ const STANDING = load('standing')
 export const publishScript = script(STANDING + load('publish'))
 /** Reads a log; see read.lua. */
 export const readScript = script(STANDING + load('read'))
+/** Takes what an instance knows of a log; see report.lua. */
+export const reportScript = script(STANDING + load('report'))
 /** Names a term; see term.lua. */
 export const termScript = script(load('term'))
+/** All of them. */
+export const scripts: readonly Script[] = [publishScript, readScript, reportScript, termScript]
 
 /** Runs a script, which Redis may have forgotten. */
 export async function evaluate (redis: Redis, { lua, sha }: Script, keys: readonly string[], args: ReadonlyArray<string | number>): Promise<unknown> {
@@ -43,16 +48,20 @@ export function logKeys (prefix: string, key: string): { standing: string, log: 
 /** How long the standing of a channel is kept after its last message, ms: longer than any log, so that positions keep their meaning. */
 export const STANDING_TTL = 30 * 86_400_000
 
+/** Of an epoch, as cursors hold them. */
+const EPOCH_BYTES = 5
+
+/** A name that was never used, for an epoch or a term. */
+export function name (): string {
+  return randomBytes(EPOCH_BYTES).toString('base64url')
+}
+
 /** What read.lua answers. */
 export type ReadReply = [epoch: Buffer, offset: Buffer, earlier: Buffer, first: Buffer, envelopes: Buffer[]]
 
 /** A log's part from what read.lua answers. What comes before a hole (in a log that others have written to) is as good as no longer kept. */
 export function page ([epoch, last, earlier, oldest, envelopes]: ReadReply, after: number | undefined, limit: number): Page {
   const offset = Number(last)
-  const forks = earlier.toString().split(',').filter(one => one !== '').map(one => {
-    const [name = '', fork] = one.split(':')
-    return [name, Number(fork)] as const
-  })
   let first = oldest.length === 0 ? offset + 1 : Number(oldest)
   const messages: Message[] = []
   for (const message of envelopes.map(decodeEnvelope)) {
@@ -63,5 +72,24 @@ export function page ([epoch, last, earlier, oldest, envelopes]: ReadReply, afte
     messages.push(message)
   }
   if (after !== undefined && after < offset && limit > 0 && messages.length === 0) first = offset + 1
-  return { epoch: epoch.toString(), offset, first, earlier: new Map(forks), messages }
+  return { epoch: epoch.toString(), offset, first, ...ended(earlier.toString()), messages }
+}
+
+/** Whether a log has the message at a position, or says that it is lost. As report.lua has it. */
+export function accounts ({ epoch, offset, earlier, lost }: Standing, known: Position): boolean {
+  if (known.epoch === epoch) return known.offset <= offset
+  return lost.has(known.epoch) || known.offset <= (earlier.get(known.epoch) ?? -1)
+}
+
+/** Earlier epochs, as a standing holds them. */
+function ended (text: string): Pick<Standing, 'earlier' | 'lost'> {
+  const earlier = new Map<string, number>()
+  const lost = new Set<string>()
+  let marked = false
+  for (const [, name = '', fork = '', mark] of text.matchAll(/([^:,]+):(\d*)(!?)/g)) {
+    marked ||= mark === '!'
+    if (fork !== '') earlier.set(name, Number(fork))
+    if (marked || fork === '') lost.add(name)
+  }
+  return { earlier, lost }
 }

@@ -5,13 +5,30 @@
 --
 -- An epoch is never used again. It ends with the term of the Redis that numbered in it, since that one may have known more: what
 -- the next one numbers must not look like what it numbered. Where an epoch ended is kept ("<epoch>:<offset>",
--- newest first, 8 of them): up to there its offsets mean the same as ever.
+-- newest first, 8 of them): up to there its offsets mean the same as ever. "!" behind it: something that was acknowledged got lost before the
+-- next epoch began. "<epoch>:" is one that was lost altogether, before the next newer one in the list began.
 
 local EARLIER = 8
 
 local function standing ()
   local known = redis.call('HMGET', KEYS[1], 'e', 's', 'r', 'f')
   return known[1], tonumber(known[2] or '0'), known[3], known[4] or ''
+end
+
+-- Earlier epochs with one more in front.
+local function with (one, earlier)
+  local list = { one }
+  for other in string.gmatch(earlier, '[^,]+') do
+    if #list < EARLIER then list[#list + 1] = other end
+  end
+  return table.concat(list, ',')
+end
+
+-- Ends an epoch and begins the next one.
+local function follow (epoch, offset, earlier, mark)
+  earlier = with(epoch .. ':' .. string.format('%.0f', offset) .. mark, earlier)
+  redis.call('HSET', KEYS[1], 'e', ARGV[2], 'r', ARGV[1], 'f', earlier)
+  return ARGV[2], offset, earlier
 end
 
 -- The epoch to number in and the last offset; begins an epoch where it must.
@@ -23,13 +40,6 @@ local function current ()
     redis.call('DEL', KEYS[2])
     return ARGV[2], 0, ''
   end
-  if term ~= ARGV[1] then
-    local list = { epoch .. ':' .. string.format('%.0f', offset) }
-    for one in string.gmatch(earlier, '[^,]+') do
-      if #list < EARLIER then list[#list + 1] = one end
-    end
-    epoch, earlier = ARGV[2], table.concat(list, ',')
-    redis.call('HSET', KEYS[1], 'e', epoch, 'r', ARGV[1], 'f', earlier)
-  end
+  if term ~= ARGV[1] then return follow(epoch, offset, earlier, '') end
   return epoch, offset, earlier
 end

@@ -38,6 +38,9 @@ export class Subscriptions {
   /** Whether a key's messages are wanted now. */
   wants (key: string): boolean { return this.#wishes.has(key) }
 
+  /** Keys whose messages are wanted now. */
+  get keys (): Iterable<string> { return this.#wishes.keys() }
+
   /** Promised keys that are waiting to be acknowledged again after a lost connection. */
   get lost (): number { return this.#lost.size }
 

@@ -79,6 +79,16 @@ t.test('logs are bounded in bytes, whether of few channels or many, and those us
   t.ok(known.filter(position => position !== undefined).length < 400)
 })
 
+t.test('a log that had to go is not taken for one in which nothing was ever said', async t => {
+  const broker = new MemoryBroker({ maxBytes: 10_000 })
+  const before = await broker.publish('/user:ann', message('psst', { log }))
+  for (let n = 0; n < 20; n++) await broker.publish('/chat:loud', message('x'.repeat(1000), { log }))
+  const page = await broker.read('/user:ann', 0, 10)
+  t.match(page, { offset: 0, messages: [] })
+  t.strictSame(page.lost, new Set([before.position?.epoch]))
+  t.strictSame((await broker.read('/user:ben', 0, 10)).lost, new Set())
+})
+
 t.test('a channel that someone asks about is in use', async t => {
   const broker = new MemoryBroker({ maxBytes: 100_000 })
   const { position } = await broker.publish('/chat:mine', message('mine', { log }))

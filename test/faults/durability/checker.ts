@@ -30,7 +30,7 @@ export const offences = {
   lost: 'acknowledged or stored, and not delivered to a reader who was told nothing',
   repeated: 'delivered twice to one reader',
   disordered: 'delivered after a later message',
-  silent: 'a reader went on behind a hole or a fork and was told nothing',
+  silent: 'a reader went on behind a hole or a fork, or past what was acknowledged and lost, and was told nothing',
   collision: 'two messages with one position',
   doubled: 'one message with two places in the log',
   untrue: 'receipts of one message that differ, or that the log contradicts',
@@ -63,6 +63,8 @@ export interface Counts {
   ahead: number
   /** Stored messages that a reader did not get and was told of. */
   announced: number
+  /** Acknowledged messages that were lost before a reader had them, and of which it was told. */
+  missed: number
   disconnects: number
 }
 
@@ -76,6 +78,7 @@ export function check ({ entries, logs, rules }: Evidence): Verdict {
   for (const entry of entries) (publisherKinds.has(entry.kind) ? publishers : readers).push(entry)
   for (const entry of entries) judge.date(entry)
   for (const entry of publishers) judge.take(entry)
+  for (const entry of entries) judge.miss(entry)
   for (const entry of readers) judge.take(entry)
   return judge.verdict()
 }
@@ -103,7 +106,7 @@ interface Place {
   /** What it has heard that is not in the log, and was not told of. */
   ahead: Delivered[]
   /** `ahead` is what was `ahead` before. */
-  readonly breaks: Array<{ readonly at: number, readonly to: Partial<Position>, readonly ahead: readonly Delivered[] }>
+  readonly breaks: Array<{ readonly at: number, readonly from: Partial<Position>, readonly to: Partial<Position>, readonly ahead: readonly Delivered[] }>
 }
 
 class Judge {
@@ -113,20 +116,38 @@ class Judge {
   readonly #places = new Map<string, Place>()
   /** Ids by channel, epoch and offset. */
   readonly #positions = new Map<string, string>()
-  readonly #epochs = new Map<string, number>()
+  /** Epochs that a reader was told of right after another one, by channel and that one; and by reader and channel, the one told last. */
+  readonly #next = new Map<string, Set<string>>()
+  readonly #told = new Map<string, string>()
+  /** By channel: when it was first heard of something that the log does not keep. */
+  readonly #gone = new Map<string, number>()
+  /** Acknowledged messages that are nowhere in the log, by channel. */
+  readonly #died = new Map<string, Message[]>()
   readonly #violations: Violation[] = []
-  readonly #counts: Counts = { acknowledged: 0, durable: 0, duplicates: 0, delivered: 0, resumed: 0, told: 0, died: 0, ahead: 0, announced: 0, disconnects: 0 }
+  readonly #counts: Counts = { acknowledged: 0, durable: 0, duplicates: 0, delivered: 0, resumed: 0, told: 0, died: 0, ahead: 0, announced: 0, missed: 0, disconnects: 0 }
 
   constructor (logs: ReadonlyMap<string, ChannelLog>, rules: Rules) {
     this.#logs = logs
     this.#rules = rules
   }
 
-  /** Notes the epochs in the order in which they were heard of. */
+  /** Notes the epochs in the order in which readers were told of them. */
   date (entry: Entry): void {
-    if (!('position' in entry)) return
-    const key = `${entry.channel} ${entry.position.epoch}`
-    if (!this.#epochs.has(key)) this.#epochs.set(key, this.#epochs.size)
+    if (entry.kind !== 'subscribed' && entry.kind !== 'gap') return
+    const { reader, channel, position: { epoch } } = entry
+    const before = this.#told.get(`${reader} ${channel}`)
+    if (epoch === undefined || epoch === before) return
+    this.#told.set(`${reader} ${channel}`, epoch)
+    const key = `${channel} ${before}`
+    this.#next.set(key, (this.#next.get(key) ?? new Set()).add(epoch))
+  }
+
+  /** Notes what was there and is in no log. Publishers have been heard. */
+  miss (entry: Entry): void {
+    if ((entry.kind !== 'acknowledged' && entry.kind !== 'delivered') || this.#gone.has(entry.channel)) return
+    const { kind, channel, id } = entry
+    const position = kind === 'delivered' ? { epoch: entry.epoch, offset: entry.offset } : entry.position
+    if (!id.startsWith('$') && !this.#keeps(channel, id, position)) this.#gone.set(channel, entry.at)
   }
 
   take (entry: Entry): void {
@@ -214,18 +235,20 @@ class Judge {
     const told = place.breaks.at(-1)
     const again = told !== undefined && place.position === told.to && show(told.to) === show(position)
     const ahead = again ? told.ahead : place.ahead
+    const from = again ? told.from : place.position
     if (!again) this.#break(place, at, position, reason)
     if (reason !== 'fork') return
     // Up to the fork nothing is lost yet.
     place.ahead = ahead.filter(({ offset = 0 }) => offset <= position.offset)
-    // Redis may lose what it likes: who heard nothing of it has nothing to be told.
-    if (this.#rules.losses && place.ahead.length === ahead.length) this.#blame('needless', `${reader} ${channel} at ${at}: a fork at ${show(position)}, beyond which it heard nothing`)
+    if (position.offset > (from.offset ?? 0) && this.#logs.get(channel)?.first === 1) this.#blame('silent', `${reader} ${channel} at ${at}: from ${show(from)} to a fork at ${show(position)}`)
+    // Redis may lose what it likes: where nobody had heard anything of it, nobody has anything to be told.
+    if (this.#rules.losses && !((this.#gone.get(channel) ?? Infinity) <= at)) this.#blame('needless', `${reader} ${channel} at ${at}: a fork at ${show(position)}, and nothing is lost`)
   }
 
   #break (place: Place, at: number, to: Partial<Position>, why: string): void {
     this.#counts.told++
     if (!this.#rules.losses) this.#blame('needless', `${place.reader} ${place.channel} at ${at}: ${why}, from ${show(place.position)} to ${show(to)}`)
-    place.breaks.push({ at, to, ahead: place.ahead })
+    place.breaks.push({ at, from: place.position, to, ahead: place.ahead })
     place.position = to
     place.ahead = []
   }
@@ -242,7 +265,7 @@ class Judge {
     const kept = this.#keeps(channel, id, { epoch, offset })
     const { offset: last } = place.position
     const before = place.heard.get(id)
-    const repeated = before !== undefined && (before.breaks === place.breaks.length || this.#keeps(channel, id, before.position))
+    const repeated = before !== undefined && (before.breaks === place.breaks.length || (!this.#renumbered(place, id) && this.#keeps(channel, id, before.position)))
     if (repeated) this.#blame('repeated', `${where}, first at ${before.position.offset}`)
     else if (last !== undefined && offset > last + 1) this.#blame('silent', `${where}: after ${show(place.position)}`)
     else if (last !== undefined && offset <= last) this.#blame('disordered', `${where}: after ${show(place.position)}`)
@@ -271,12 +294,21 @@ class Judge {
     if (!this.#rules.losses) return true
     // Lost and published again, it may come to stand under the same number; then the log has the later one.
     const receipts = this.#messages.get(`${channel} ${id}`)?.receipts ?? []
-    return receipts.every(({ position }) => position.offset !== offset || this.#age(channel, position.epoch) <= this.#age(channel, epoch))
+    return !receipts.some(({ position }) => position.offset === offset && position.epoch !== epoch && this.#follows(channel, position.epoch, epoch))
   }
 
-  /** A number that is higher for an epoch that began later. */
-  #age (channel: string, epoch: string | undefined): number {
-    return this.#epochs.get(`${channel} ${epoch}`) ?? -1
+  /** Whether a message that a reader had was numbered anew, and the reader told to go on from before it. */
+  #renumbered ({ channel, heard, breaks }: Place, id: string): boolean {
+    const { position, breaks: told = 0 } = heard.get(id) ?? {}
+    const receipts = this.#messages.get(`${channel} ${id}`)?.receipts ?? []
+    return receipts.some(receipt => receipt.position.epoch !== position?.epoch) && breaks.slice(told).some(({ to }) => (to.offset ?? 0) < (position?.offset ?? 0))
+  }
+
+  /** Whether an epoch is known to have begun after another one. */
+  #follows (channel: string, epoch: string | undefined, other: string | undefined): boolean {
+    const all = new Set([other])
+    for (const one of all) for (const next of this.#next.get(`${channel} ${one}`) ?? []) all.add(next)
+    return epoch !== other && all.has(epoch)
   }
 
   #occupy (channel: string, epoch: string, offset: number, id: string): void {
@@ -297,7 +329,8 @@ class Judge {
   }
 
   /** What was said about a message is true, and it is where it was said to be. */
-  #kept ({ channel, id, receipts, closed }: Message): void {
+  #kept (message: Message): void {
+    const { channel, id, receipts, closed } = message
     const [first] = receipts
     if (first === undefined) {
       if (!closed) this.#blame('unacknowledged', `${channel} ${id}`)
@@ -311,12 +344,19 @@ class Judge {
         this.#blame('lost', `${channel} ${id}: acknowledged at ${receipt.at} as ${show(position)}${durable === true ? ', durable' : ''}, and not in the log`)
       }
     }
+    if (this.#isGone(message)) this.#died.set(channel, [...this.#died.get(channel) ?? [], message])
     const standing = receipts.filter(({ position }) => this.#keeps(channel, id, position))
     const [one, ...others] = standing.map(({ position }) => show(position))
     const other = others.find(position => position !== one)
     if (other !== undefined) this.#blame('untrue', `${channel} ${id}: acknowledged as ${one} and as ${other}`)
     const news = standing.filter(({ duplicate }) => !duplicate).length
     if (news > 1) this.#blame('untrue', `${channel} ${id}: acknowledged ${news} times as new`)
+  }
+
+  /** Whether a message is nowhere in its log, and not because it is too old for it. */
+  #isGone ({ channel, id, receipts }: Message): boolean {
+    const log = this.#logs.get(channel)
+    return log !== undefined && !receipts.some(({ position }) => this.#keeps(channel, id, position)) && ![...log.ids.values()].includes(id)
   }
 
   /** A reader has what was published since it came, and knows what it misses. */
@@ -332,6 +372,12 @@ class Judge {
       // A break that was told before the message existed can't have meant it, and what comes after the last one was promised.
       if (last !== undefined && last.at >= message.sent && (last.to.offset ?? 0) >= offset) this.#counts.announced++
       else this.#blame('lost', `${reader} ${channel} ${id} (${offset}): stored, and never delivered`)
+    }
+    for (const { id, sent, receipts } of this.#died.get(channel) ?? []) {
+      const acknowledged = receipts[0]?.at ?? Infinity
+      if (sent < since || heard.has(id)) continue
+      if (last !== undefined && last.at >= acknowledged) this.#counts.missed++
+      else if (this.#rules.losses) this.#blame('silent', `${reader} ${channel} ${id}: acknowledged at ${acknowledged}, lost before the reader had it, and nothing was told since`)
     }
   }
 

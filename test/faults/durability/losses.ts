@@ -22,7 +22,7 @@ export const losses: readonly Scenario[] = [
         await sleep(500)
       }
     },
-    proof: forgotten
+    proof: seen => forgotten(seen) ?? missed(seen)
   },
   {
     name: 'Redis comes back with an older snapshot',
@@ -44,7 +44,7 @@ export const losses: readonly Scenario[] = [
       note('readers who were away come back')
       await sleep(1000)
     },
-    proof: seen => forgotten(seen) ?? overlapped(seen)
+    proof: seen => forgotten(seen) ?? overlapped(seen) ?? missed(seen)
   },
   {
     name: 'a replica takes over from a master that is killed',
@@ -93,6 +93,11 @@ async function failOver ({ cluster, note }: Stage, killed: () => void = () => {}
 function forgotten ({ counts }: Seen): string | undefined {
   if (counts.died === 0) return 'Redis has forgotten nothing that was acknowledged'
   return counts.told === 0 ? 'nobody was told that anything is lost' : undefined
+}
+
+/** That readers were told of what was lost before they had it. */
+function missed ({ counts }: Seen): string | undefined {
+  return counts.missed === 0 ? 'nothing was lost before all readers had it' : undefined
 }
 
 /** That the number of a message that was lost was given to another one. */

@@ -41,6 +41,14 @@ export const sabotages: readonly Sabotage[] = [
     offences: ['collision', 'silent']
   },
   {
+    name: 'reports',
+    file: 'src/core/broker/witness.js',
+    // What Redis forgets, instances forget as well.
+    changes: [[/known\(key\) \{/, '$& return [];']],
+    scenario: 'Redis comes back with an older snapshot',
+    offences: ['silent']
+  },
+  {
     name: 'idempotency',
     file: 'src/core/message.js',
     // An id is passed on, and means nothing.

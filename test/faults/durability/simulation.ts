@@ -23,6 +23,7 @@ export function simulate (random: () => number, losses: boolean): History {
   let epoch = 'e0'
   /** Published, and not acknowledged yet. */
   let waiting: string[] = []
+  const acknowledged = new Set<string>()
   let count = 0
 
   const position = (offset: number): { epoch: string, offset: number } => ({ epoch, offset })
@@ -37,6 +38,7 @@ export function simulate (random: () => number, losses: boolean): History {
     // What was forgotten without an acknowledgement is published again.
     if (known === -1) append(id)
     const at = known === -1 ? log.length - 1 : known
+    acknowledged.add(id)
     say({ kind: 'acknowledged', channel, id, position: { epoch: log[at]?.epoch, offset: at + 1 }, duplicate: duplicate && known !== -1 })
   }
   const append = (id: string): void => {
@@ -57,10 +59,11 @@ export function simulate (random: () => number, losses: boolean): History {
     hear(reader)
   }
   const forget = (): void => {
-    log.length -= Math.min(log.length, 1 + int(3))
+    // What nobody was told of, and nobody heard, was never there.
+    const missed = log.splice(Math.max(0, log.length - 1 - int(3))).some(({ id }) => acknowledged.has(id))
     epoch = `e${Number(epoch.slice(1)) + 1}`
     for (const reader of readers) {
-      if (reader.offset > log.length) reader.fork = Math.min(reader.fork ?? Infinity, log.length)
+      if (reader.offset > log.length || missed) reader.fork = Math.min(reader.fork ?? Infinity, reader.offset, log.length)
       if (!reader.here) continue
       if (reader.fork === undefined) say({ kind: 'subscribed', reader: reader.name, channel, position: position(reader.offset) })
       else {
