@@ -24,33 +24,7 @@ local function remember (epoch, number)
   redis.call('PEXPIRE', KEYS[3], ARGV[10])
 end
 
-local size = tonumber(ARGV[7])
-local epoch, number = '', ''
-if size > 0 then
-  local offset
-  epoch, offset = current()
-  offset = offset + 1
-  number = string.format('%.0f', offset)
-  local envelope = ARGV[4] .. ';' .. epoch .. ';' .. number .. ';' .. ARGV[5] .. '\n{"offset":' .. number .. ',' .. ARGV[6]
-  redis.call('XADD', KEYS[2], 'MAXLEN', size, number .. '-0', 'm', envelope)
-  redis.call('HSET', KEYS[1], 's', number)
-  redis.call('PEXPIRE', KEYS[2], ARGV[8])
-  redis.call('PEXPIRE', KEYS[1], ARGV[11])
-  remember(epoch, number)
-  redis.call('PUBLISH', ARGV[3], envelope)
-  -- By age, now and then: entries are in order of time, so the old ones are the first ones.
-  if offset % 16 == 0 then
-    local time = redis.call('TIME')
-    local oldest = time[1] * 1000 - tonumber(ARGV[8])
-    local keep
-    for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 64)) do
-      if tonumber(string.match(entry[2][2], '^[^;]*;(%d+)') or 0) >= oldest then break end
-      keep = tonumber(string.match(entry[1], '^%d+')) + 1
-    end
-    if keep then redis.call('XTRIM', KEYS[2], 'MINID', string.format('%.0f', keep)) end
-  end
-else
-  remember('', '')
-  redis.call('PUBLISH', ARGV[3], ARGV[4] .. ';;;' .. ARGV[5] .. '\n{' .. ARGV[6])
-end
+local epoch, number = send({
+  channel = ARGV[3], head = ARGV[4], event = ARGV[5], rest = ARGV[6], size = ARGV[7], ttl = ARGV[8], kept = ARGV[11]
+}, remember)
 return { 0, epoch, number }

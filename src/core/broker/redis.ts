@@ -7,8 +7,9 @@ import type { Position } from '../protocol.ts'
 import type { Broker, Page, Receipt, Sink } from './broker.ts'
 import { DEADLINE, Link, reasonOf, unavailable, type Log } from './link.ts'
 import { Outbox } from './outbox.ts'
-import { evaluate, logKeys, name, page, readScript, scripts, STANDING_TTL, termScript, type ReadReply } from './scripts.ts'
+import { evaluate, evaluateAll, logKeys, name, page, readScript, STANDING_TTL, type Call, type ReadReply } from './scripts.ts'
 import { Subscriptions } from './subscriptions.ts'
+import { Term } from './term.ts'
 import { Witness } from './witness.ts'
 
 export interface RedisBrokerOptions {
@@ -38,7 +39,6 @@ const TICK = 250
  * It works again by itself within 3 s of Redis coming back; until then publishes and subscribes are refused within 2 s.
  */
 export class RedisBroker implements Broker {
-  readonly #command: Redis
   readonly #subscriber: Redis
   readonly #names: string
   readonly #log: Log
@@ -48,6 +48,7 @@ export class RedisBroker implements Broker {
   readonly #outbox: Outbox
   readonly #subscriptions: Subscriptions
   readonly #witness: Witness
+  readonly #term: Term
   readonly #probeKey = `!${randomBytes(8).toString('base64url')}`
   #sink: Sink | undefined
   #timer: NodeJS.Timeout | undefined
@@ -58,21 +59,15 @@ export class RedisBroker implements Broker {
   #probedAt = 0
   #echoedAt = 0
   #starved = false
-  /** Run id of the Redis behind the command connection, and the term that it is in; empty until both are known. */
-  #run = ''
-  #term = ''
-  /** Settles when it is known whether the command connection can be used. */
-  #prepared: Promise<void> = Promise.resolve()
   #ticked = 0
 
   constructor ({ command, subscriber, prefix, replicated = false, observer = silent, log = quiet }: RedisBrokerOptions) {
     this.#subscriber = subscriber
     this.#log = log
-    this.#command = command
     this.#names = prefix
     this.#prefix = `${prefix}:m:`
     this.#commands = new Link(command, {
-      name: 'command', observer, up: () => { this.#prepared = this.#prepare() }, down: () => { this.#outbox.down() }
+      name: 'command', observer, up: () => { this.#term.up() }, down: () => { this.#outbox.down() }
     })
     this.#pushes = new Link(subscriber, {
       name: 'subscriber', observer, up: () => { this.#listen() }, down: () => { this.#deafen() }
@@ -80,6 +75,14 @@ export class RedisBroker implements Broker {
     this.#outbox = new Outbox({ link: this.#commands, prefix, replicated })
     this.#subscriptions = new Subscriptions(this.#pushes, this.#prefix, log)
     this.#witness = new Witness({ link: this.#commands, prefix, log, here: key => this.#sink?.position?.(key) })
+    this.#term = new Term({
+      redis: command,
+      link: this.#commands,
+      prefix,
+      log,
+      recall: async (writing, term) => await this.#witness.recall(writing, term, this.#subscriptions.keys),
+      begun: term => { this.#outbox.up(term) }
+    })
   }
 
   /** Does not wait for a Redis that is away: {@link health} tells whether it is there. */
@@ -91,7 +94,7 @@ export class RedisBroker implements Broker {
     this.#ticked = performance.now()
     this.#timer = setInterval(this.#tick, TICK)
     // A connection that is there already is of use when the start is over.
-    if (this.#commands.up) await within(DEADLINE, this.#prepared).catch(() => {})
+    if (this.#commands.up) await within(DEADLINE, this.#term.prepared).catch(() => {})
   }
 
   async publish (key: string, publication: Publication): Promise<Receipt> {
@@ -113,20 +116,20 @@ export class RedisBroker implements Broker {
   async read (key: string, after: number | undefined, limit: number): Promise<Page> {
     const { standing, log } = logKeys(this.#names, key)
     const known = this.#witness.known(key)
-    return await this.#ask(async redis => {
+    return await this.ask(async redis => {
       const ask = async (): Promise<Page> => {
-        return page(await evaluate(redis, readScript, [standing, log], [this.#term, name(), after ?? '', limit, STANDING_TTL]) as ReadReply, after, limit)
+        return page(await evaluate(redis, readScript, [standing, log], [this.#term.value, name(), after ?? '', limit, STANDING_TTL]) as ReadReply, after, limit)
       }
       const found = await ask()
       if (this.#witness.agrees(key, known, found)) return found
       // It has lost something, and must say so to whoever reads it.
-      if (!await this.#witness.report([key], this.#term)) throw new Error('what is known of the log was not taken')
+      if (!await this.#witness.report([key], this.#term.value)) throw new Error('what is known of the log was not taken')
       return await ask()
     })
   }
 
   async positions (keys: readonly string[]): Promise<Array<Position | undefined>> {
-    const results = await this.#ask(async redis => {
+    const results = await this.ask(async redis => {
       const pipeline = redis.pipeline()
       for (const key of keys) pipeline.hmget(logKeys(this.#names, key).standing, 'e', 's')
       return await pipeline.exec()
@@ -140,16 +143,24 @@ export class RedisBroker implements Broker {
   }
 
   async keep (name: string, text: string): Promise<void> {
-    await this.#ask(async redis => await redis.set(`${this.#names}:n:${name}`, text, 'PX', KEPT))
+    await this.ask(async redis => await redis.set(`${this.#names}:n:${name}`, text, 'PX', KEPT))
   }
 
   async kept (name: string): Promise<string | undefined> {
-    return await this.#ask(async redis => await redis.get(`${this.#names}:n:${name}`)) ?? undefined
+    return await this.ask(async redis => await redis.get(`${this.#names}:n:${name}`)) ?? undefined
+  }
+
+  /**
+   * Runs scripts of others in one pipeline, in order; those that number messages do it in the broker's terms. Answers for each what it said, or the
+   * error that it ended with. Rejects as {@link read} does; then any of them may have run all the same.
+   */
+  async run (calls: readonly Call[]): Promise<unknown[]> {
+    return await this.ask(async redis => await evaluateAll(redis, calls.map(({ args, ...call }) => ({ ...call, args: [this.#term.value, name(), ...args] }))))
   }
 
   health (): string | undefined {
     const { lost } = this.#subscriptions
-    return this.#commands.reason ?? this.#pushes.reason ?? (this.#term === '' ? 'the command connection to Redis is not ready' : undefined) ??
+    return this.#commands.reason ?? this.#pushes.reason ?? (this.#term.value === '' ? 'the command connection to Redis is not ready' : undefined) ??
       (lost > 0 ? `Redis channels that are not subscribed again yet: ${lost}` : undefined)
   }
 
@@ -171,9 +182,9 @@ export class RedisBroker implements Broker {
     this.#pushes.tick(this.#clock)
     this.#outbox.tick(this.#clock)
     this.#subscriptions.tick(this.#clock)
-    this.#witness.tick(this.#term)
+    this.#witness.tick(this.#term.value)
     this.#probe()
-    if (this.#interrupted !== undefined && this.#pushes.up && this.#commands.up && this.#term !== '' && this.#subscriptions.lost === 0) {
+    if (this.#interrupted !== undefined && this.#pushes.up && this.#commands.up && this.#term.value !== '' && this.#subscriptions.lost === 0) {
       const cause = this.#interrupted
       this.#interrupted = undefined
       this.#sink?.interrupted(cause)
@@ -183,54 +194,17 @@ export class RedisBroker implements Broker {
     this.#undecodable = 0
   }
 
-  /** Asks something on the command connection; rejects with `unavailable` in time. */
-  async #ask<T> (send: (redis: Redis) => Promise<T>): Promise<T> {
+  /** Asks something on the command connection. Rejects as {@link read} does. */
+  async ask<T> (send: (redis: Redis) => Promise<T>): Promise<T> {
     if (!this.#commands.up || this.#commands.overdue) throw unavailable(UNREACHED)
     try {
-      return await within(DEADLINE, this.#prepared.then(async () => {
-        if (!this.#commands.up || this.#term === '') throw new Error('the connection could not be used')
+      return await within(DEADLINE, this.#term.prepared.then(async () => {
+        if (!this.#commands.up || this.#term.value === '') throw new Error('the connection could not be used')
         return await this.#commands.request(send)
       }))
     } catch (error) {
       throw unavailable('The broker did not answer.', reasonOf(error))
     }
-  }
-
-  /** Learns which process it talks to, brings the scripts, and reports what that process should know, before anything is published or read. */
-  async #prepare (): Promise<void> {
-    this.#term = ''
-    try {
-      const [info] = await Promise.all([
-        this.#commands.request(redis => redis.info('server')),
-        ...scripts.map(async ({ lua }) => await this.#commands.request(redis => redis.script('LOAD', lua)))
-      ]) as [string]
-      this.#run = /^run_id:(\w+)/m.exec(info)?.[1] ?? ''
-      if (this.#run === '') throw new Error('INFO server has no run_id')
-      this.#begin(await this.#askTerm(''))
-    } catch (error) {
-      this.#log.warn({ reason: reasonOf(error) }, 'a connection to Redis could not be used; trying another')
-      if (this.#commands.up) this.#command.disconnect(true)
-    }
-  }
-
-  /** The term, once all that is known here was reported in it. */
-  async #askTerm (known: string): Promise<string> {
-    const reply = await this.#commands.request(async redis => await evaluate(redis, termScript, [`${this.#names}:term`], [this.#run, name(), known]))
-    const [term, writing] = (reply as [Buffer, Buffer]).map(String) as [string, string]
-    await this.#witness.recall(writing, term, this.#subscriptions.keys)
-    return term
-  }
-
-  #begin (term: string): void {
-    this.#term = term
-    this.#outbox.up(term)
-  }
-
-  /** A Redis may have followed another for a while without its connections noticing. */
-  async #renewTerm (): Promise<void> {
-    const known = this.#term
-    const term = await this.#askTerm(known)
-    if (term !== known && this.#term === known) this.#begin(term)
   }
 
   #listen (): void {
@@ -250,7 +224,7 @@ export class RedisBroker implements Broker {
    * sent the way of all others, and when it does not come back the connection is replaced.
    */
   #probe (): void {
-    const ready = this.#commands.up && this.#term !== '' && this.#pushes.up && !this.#commands.overdue && !this.#pushes.overdue
+    const ready = this.#commands.up && this.#term.value !== '' && this.#pushes.up && !this.#commands.overdue && !this.#pushes.overdue
     if (!ready) {
       this.#echoedAt = this.#clock
       return
@@ -263,7 +237,7 @@ export class RedisBroker implements Broker {
     } else if (this.#clock - this.#probedAt >= PROBE) {
       this.#probedAt = this.#clock
       this.#commands.request(redis => redis.publish(this.#prefix + this.#probeKey, '')).catch(() => {})
-      this.#renewTerm().catch(() => {})
+      this.#term.renew().catch(() => {})
     }
   }
 

@@ -10,8 +10,11 @@ export interface Script { readonly lua: string, readonly sha: string }
 
 const STANDING = load('standing')
 
+/** What scripts need that send a message along with what they do; see send.lua. */
+export const SENDING = STANDING + load('send')
+
 /** Numbers, stores and sends a message; see publish.lua. */
-export const publishScript = script(STANDING + load('publish'))
+export const publishScript = script(SENDING + load('publish'))
 /** Reads a log; see read.lua. */
 export const readScript = script(STANDING + load('read'))
 /** Takes what an instance knows of a log; see report.lua. */
@@ -31,7 +34,32 @@ export async function evaluate (redis: Redis, { lua, sha }: Script, keys: readon
   }
 }
 
-function script (lua: string): Script {
+/** Runs many scripts in one pipeline. Answers for each what it said, or its error; rejects when the connection is lost. */
+export async function evaluateAll (redis: Redis, calls: readonly Call[]): Promise<unknown[]> {
+  const answers = await send(redis, calls, new Set(calls.map(({ script }) => script)))
+  const missed = [...answers.keys()].filter(i => answers[i] instanceof Error && answers[i].message.startsWith('NOSCRIPT'))
+  if (missed.length === 0) return answers
+  // Nothing of these was done. The first of each script brings it along.
+  const again = await send(redis, missed.flatMap(i => calls[i] ?? []), new Set())
+  for (const [n, i] of missed.entries()) answers[i] = again[n]
+  return answers
+}
+
+async function send (redis: Redis, calls: readonly Call[], known: Set<Script>): Promise<unknown[]> {
+  const pipeline = redis.pipeline()
+  for (const { script, keys, args } of calls) {
+    if (known.has(script)) pipeline.evalsha(script.sha, keys.length, ...keys, ...args)
+    else pipeline.eval(script.lua, keys.length, ...keys, ...args)
+    known.add(script)
+  }
+  return (await pipeline.exec() ?? []).map(([error, answer]) => error ?? answer)
+}
+
+/** One run of a script. Its first two arguments are the term and an epoch that was never used, and come from the broker. */
+export interface Call { readonly script: Script, readonly keys: readonly string[], readonly args: ReadonlyArray<string | number> }
+
+/** A script of Lua text. */
+export function script (lua: string): Script {
   return { lua, sha: createHash('sha1').update(lua).digest('hex') }
 }
 

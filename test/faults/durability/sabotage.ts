@@ -34,7 +34,7 @@ export const sabotages: readonly Sabotage[] = [
   },
   {
     name: 'fencing',
-    file: 'src/core/broker/redis.js',
+    file: 'src/core/broker/term.js',
     // One Redis looks like another.
     changes: [[/this\.#run = \/\^run_id:[^;]*;/, "this.#run = 'the same';"]],
     scenario: 'Redis comes back with an older snapshot',

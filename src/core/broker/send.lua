@@ -1,0 +1,36 @@
+-- Common to the scripts that send a message; comes after standing.lua, whose KEYS and ARGV it uses.
+
+-- Numbers, stores and sends a message: in one step, so that what readers are told and what caused it are one.
+-- message { channel: Redis channel, head: of the envelope, version;time;flags;excluded connection, event, rest: its JSON without the first
+--   brace, size: messages kept, 0 for none, ttl: ms for which they are kept, kept: ms for which the standing of a silent channel is kept }
+-- stored (epoch, number): called between storing and sending. Answers epoch and offset, '' for what is not stored.
+local function send (message, stored)
+  local size = tonumber(message.size)
+  if size == 0 then
+    stored('', '')
+    redis.call('PUBLISH', message.channel, message.head .. ';;;' .. message.event .. '\n{' .. message.rest)
+    return '', ''
+  end
+  local epoch, offset = current()
+  offset = offset + 1
+  local number = string.format('%.0f', offset)
+  local envelope = message.head .. ';' .. epoch .. ';' .. number .. ';' .. message.event .. '\n{"offset":' .. number .. ',' .. message.rest
+  redis.call('XADD', KEYS[2], 'MAXLEN', size, number .. '-0', 'm', envelope)
+  redis.call('HSET', KEYS[1], 's', number)
+  redis.call('PEXPIRE', KEYS[2], message.ttl)
+  redis.call('PEXPIRE', KEYS[1], message.kept)
+  stored(epoch, number)
+  redis.call('PUBLISH', message.channel, envelope)
+  -- By age, now and then: entries are in order of time, so the old ones are the first ones.
+  if offset % 16 == 0 then
+    local time = redis.call('TIME')
+    local oldest = time[1] * 1000 - tonumber(message.ttl)
+    local keep
+    for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 64)) do
+      if tonumber(string.match(entry[2][2], '^[^;]*;(%d+)') or 0) >= oldest then break end
+      keep = tonumber(string.match(entry[1], '^%d+')) + 1
+    end
+    if keep then redis.call('XTRIM', KEYS[2], 'MINID', string.format('%.0f', keep)) end
+  end
+  return epoch, number
+end
