@@ -6,7 +6,7 @@ import { RealtimeError } from '../src/core/errors.ts'
 import { backendIdentity, type Identity } from '../src/core/identity.ts'
 import { originRule, type OriginRule } from '../src/core/origin.ts'
 import { TOKEN_COOKIE } from '../src/core/protocol.ts'
-import { currentIdentity, type TokenClaims } from '../src/core/token.ts'
+import type { TokenClaims } from '../src/core/token.ts'
 import jwt, { type JwtOptions } from './jwt.ts'
 
 declare module 'fastify' {
@@ -51,7 +51,7 @@ async function auth (fastify: FastifyInstance, { apiKey, allowedOrigins, develop
         return backendIdentity(credentials.tenant)
       case 'token':
         request.claims = await fastify.verifyClaims(credentials.token)
-        return currentIdentity(request.claims)
+        return fastify.identityIn(request.claims)
       case 'ticket':
         return await identityOfTicket(credentials.ticket, headers.origin)
     }
@@ -63,7 +63,7 @@ async function auth (fastify: FastifyInstance, { apiKey, allowedOrigins, develop
     if (bought.origin !== undefined && origin !== undefined && origin !== bought.origin) {
       throw new RealtimeError('unauthorized', "The ticket belongs to a page of another origin: its 'Origin' must be the one that bought it.")
     }
-    return currentIdentity(bought.claims)
+    return fastify.identityIn(bought.claims)
   }
 
   async function authenticate (request: FastifyRequest, reply: FastifyReply): Promise<void> {

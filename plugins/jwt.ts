@@ -11,7 +11,9 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** The claims of a token, verified. Throws `unauthorized`, or `unavailable` when the issuer's keys can't be read. */
     verifyClaims: (token: string) => Promise<TokenClaims>
-    /** The identity that a token gives. Throws as `verifyClaims` does. */
+    /** The identity that verified claims give now. Throws `unauthorized` when they have ended, or were revoked. */
+    identityIn: (claims: TokenClaims) => Identity
+    /** The identity that a token gives. Throws as the two above do. */
     verifyToken: (token: string) => Promise<Identity>
   }
 }
@@ -22,6 +24,8 @@ export interface JwtOptions {
   issuer?: string
   /** The `aud`, or one of several, that a token must have. Absent: any, or none. */
   audience?: string
+  /** Whether the token of an identity was revoked. Absent: none ever is. */
+  revoked?: (identity: Identity) => boolean
 }
 
 /** How long an issuer may take to answer, ms. */
@@ -40,7 +44,7 @@ const reasons = new Map<unknown, string>([
  * Verifies tokens. The key alone decides on the algorithm. The verifier checks claims only where a token has them, so those that
  * are needed are required; and it caches nothing, since a cached answer outlives its token.
  */
-async function jwt (fastify: FastifyInstance, { key, issuer, audience }: JwtOptions): Promise<void> {
+async function jwt (fastify: FastifyInstance, { key, issuer, audience, revoked = () => false }: JwtOptions): Promise<void> {
   const keyring = key.kind === 'jwks' ? new Keyring({ fetchKeys: () => fetchKeys(key.url) }) : undefined
   const fixed = key.kind === 'jwks' ? undefined : fixedKey(key)
   await fastify.register(fastifyJwt, {
@@ -67,8 +71,16 @@ async function jwt (fastify: FastifyInstance, { key, issuer, audience }: JwtOpti
     }
   }
 
+  // Not as the verifier's own option (`trusted`), whose answer it caches and whose errors it hides.
+  function identityIn (claims: TokenClaims): Identity {
+    const identity = currentIdentity(claims)
+    if (revoked(identity)) throw new RealtimeError('unauthorized', 'The token was revoked: get another one.')
+    return identity
+  }
+
   fastify.decorate('verifyClaims', verifyClaims)
-  fastify.decorate('verifyToken', async token => currentIdentity(await verifyClaims(token)))
+  fastify.decorate('identityIn', identityIn)
+  fastify.decorate('verifyToken', async token => identityIn(await verifyClaims(token)))
 }
 
 function fixedKey (key: Exclude<TokenKey, { kind: 'jwks' }>): Verifying {

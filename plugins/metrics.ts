@@ -52,6 +52,9 @@ function instruments (fastify: FastifyInstance, registry: Registry): Observer {
   })
   gauge('carillon_buffered_bytes', 'Bytes that wait for slow readers', () => fastify.realtime.backlog.total)
   gauge('carillon_channels', 'Channels with a reader on this instance', () => fastify.realtime.hub.channels)
+  gauge('carillon_users', 'Users with a connection on this instance', () => fastify.presence.usersHere)
+  gauge('carillon_revocations', 'Revocations of tokens that are remembered', () => fastify.directives.revocations)
+  gauge('carillon_instances', 'Instances that live', () => fastify.presence.instances)
 
   const messages = new Counter({ name: 'carillon_messages_total', help: 'Messages published here (in) and taken for readers here (out)', labelNames: ['direction', 'type'], registers })
   const deliveries = new Counter({ name: 'carillon_deliveries_total', help: 'Messages written to sockets, one for each reader', labelNames: ['transport'], registers })
@@ -62,6 +65,9 @@ function instruments (fastify: FastifyInstance, registry: Registry): Observer {
   const repairs = new Counter({ name: 'carillon_repairs_total', help: 'Times that messages which this instance had missed were read from the log', labelNames: ['cause'], registers })
   const resumes = new Counter({ name: 'carillon_resumes_total', help: 'Readers that came back with a position', labelNames: ['outcome'], registers })
   const gaps = new Counter({ name: 'carillon_gaps_total', help: 'Losses that readers were told of', labelNames: ['reason'], registers })
+  const presence = new Counter({ name: 'carillon_presence_events_total', help: 'Users whose coming or going was announced by this instance', labelNames: ['event'], registers })
+  const sweeps = new Counter({ name: 'carillon_sweeps_total', help: 'Dead instances whose connections were taken out by this instance', registers })
+  const rejections = new Counter({ name: 'carillon_limit_rejections_total', help: 'Connections refused because their user has too many', registers })
 
   return {
     messages (direction, type, count) { messages.inc({ direction, type }, count) },
@@ -72,7 +78,10 @@ function instruments (fastify: FastifyInstance, registry: Registry): Observer {
     roundtrip (ms) { roundtrip.observe(ms / 1000) },
     repaired (cause) { repairs.inc({ cause }) },
     resumed (outcome) { resumes.inc({ outcome }) },
-    gap (reason) { gaps.inc({ reason }) }
+    gap (reason) { gaps.inc({ reason }) },
+    presence (event, count) { presence.inc({ event }, count) },
+    swept () { sweeps.inc() },
+    limited () { rejections.inc() }
   }
 }
 

@@ -4,10 +4,12 @@ import { fileURLToPath } from 'node:url'
 import auth from '../plugins/auth.ts'
 import cors from '../plugins/cors.ts'
 import demo from '../plugins/demo.ts'
+import directives from '../plugins/directives.ts'
 import errors from '../plugins/errors.ts'
 import fanout from '../plugins/fanout.ts'
 import metrics from '../plugins/metrics.ts'
 import openapi from '../plugins/openapi.ts'
+import presence from '../plugins/presence.ts'
 import pressure from '../plugins/pressure.ts'
 import realtime from '../plugins/realtime.ts'
 import redis from '../plugins/redis.ts'
@@ -17,14 +19,19 @@ import websocket from '../plugins/websocket.ts'
 import type { Config } from './config.ts'
 import { backendIdentity } from './core/identity.ts'
 import { Observers } from './core/observer.ts'
-import type { Policies, Realtime } from './core/realtime.ts'
+import type { Realtime } from './core/realtime.ts'
+import type { Policies } from './core/rights.ts'
 import channelRoutes from './routes/channels.ts'
+import connectionRoutes from './routes/connections.ts'
 import demoRoutes from './routes/demo.ts'
 import eventRoutes from './routes/events.ts'
 import healthRoutes from './routes/health.ts'
 import pollRoutes from './routes/poll.ts'
+import presenceRoutes from './routes/presence.ts'
+import revocationRoutes from './routes/revocations.ts'
 import ticketRoutes from './routes/tickets.ts'
 import { publish, type PublishBody, type PublishReply } from './routes/publish.ts'
+import userConnectionRoutes from './routes/user-connections.ts'
 import userRoutes from './routes/users.ts'
 import websocketRoutes from './routes/websocket.ts'
 
@@ -33,7 +40,9 @@ export { loggerOptions } from './logger.ts'
 export { notFound, serverErrors } from '../plugins/errors.ts'
 export { RealtimeError } from './core/errors.ts'
 export type { Identity, Action } from './core/identity.ts'
-export type { Policies, Published, Realtime } from './core/realtime.ts'
+export type { Published } from './core/publisher.ts'
+export type { Realtime } from './core/realtime.ts'
+export type { Policies } from './core/rights.ts'
 
 /** What the service adds to the application that registers it. */
 export interface Carillon {
@@ -90,8 +99,10 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
     await fastify.register(redisSettings)
   }
   await fastify.register(fanout, { prefix: config.redisPrefix, replicated: config.publishDurability === 'replicated', observer: observers })
+  await fastify.register(presence, { namespaces: config.namespaces, prefix: config.redisPrefix, observer: observers })
+  await fastify.register(directives, { prefix: config.redisPrefix })
   await fastify.register(tickets, { prefix: config.redisPrefix })
-  await fastify.register(auth, { key, issuer, audience, apiKey, allowedOrigins, development })
+  await fastify.register(auth, { key, issuer, audience, apiKey, allowedOrigins, development, revoked: identity => fastify.directives.revoked(identity) })
   await fastify.register(cors)
   await fastify.register(realtime, {
     namespaces: config.namespaces,
@@ -109,7 +120,11 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
     await fastify.register(demo, { root: DEMO, observers, signs: key.kind === 'secret', issuer, audience })
     await fastify.register(demoRoutes, { open: generated })
   }
-  for (const routes of [websocketRoutes, eventRoutes, pollRoutes, channelRoutes, userRoutes, ticketRoutes, healthRoutes]) await fastify.register(routes)
+  const all = [
+    websocketRoutes, eventRoutes, pollRoutes, channelRoutes, userRoutes, userConnectionRoutes, connectionRoutes, presenceRoutes, ticketRoutes, revocationRoutes,
+    healthRoutes
+  ]
+  for (const routes of all) await fastify.register(routes)
 }
 
 export default fp(carillon, { fastify: '5.x', name: 'carillon' })

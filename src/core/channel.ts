@@ -24,6 +24,7 @@ export const defaultNamespaces: Namespaces = new Map<string, NamespaceRules>([
   ['events', { history: { size: 1000, ttl: HOUR }, presence: false, joins: false, publish: 'backend' }],
   ['user', { history: { size: 100, ttl: HOUR }, presence: false, joins: false, publish: 'backend' }],
   ['tenant', { history: { size: 100, ttl: HOUR }, presence: false, joins: false, publish: 'backend' }],
+  ['online', { history: { size: 100, ttl: 24 * HOUR }, presence: false, joins: false, publish: 'backend' }],
   ['live', { presence: false, joins: false, publish: 'clients' }]
 ])
 

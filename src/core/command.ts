@@ -27,7 +27,7 @@ export function parseCommand (value: unknown): Command {
   if (fields.id !== undefined && id === undefined) throw bad(`'id' must be an integer or a text of at most ${MAX_COMMAND_ID} characters`)
   switch (fields.type) {
     case 'subscribe':
-      return { id, type: 'subscribe', channel: parseChannel(fields.channel), position: position(fields) }
+      return { id, type: 'subscribe', channel: parseChannel(fields.channel), position: position(fields), presence: flag(fields.presence, 'presence', false) }
     case 'unsubscribe':
       return { id, type: 'unsubscribe', channel: parseChannel(fields.channel) }
     case 'publish':
@@ -41,6 +41,8 @@ export function parseCommand (value: unknown): Command {
       }
     case 'history':
       return { id, type: 'history', channel: parseChannel(fields.channel), after: position(fields), limit: limit(fields.limit) }
+    case 'presence':
+      return { id, type: 'presence', channel: parseChannel(fields.channel) }
     case 'resume':
       if (typeof fields.cursor !== 'string' || fields.cursor === '') throw bad("'cursor' must be the last one that the service gave")
       return { id, type: 'resume', cursor: fields.cursor }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Backlog, Reader } from './backlog.ts'
 import type { Batch } from './batch.ts'
-import type { Identity } from './identity.ts'
+import { may, type Identity } from './identity.ts'
 import { closes, type Close, type ControlFrame } from './protocol.ts'
 import type { Transport } from './transport/transport.ts'
 
@@ -14,17 +14,26 @@ export interface ConnectionOwner {
   ended (connection: Connection, code: number): void
 }
 
+/** A name for a connection: unguessable, never used again. */
+export function newConnectionId (): string { return randomBytes(16).toString('base64url') }
+
 /** One client: who it is, what it listens to, and the rule for readers that are too slow. Holds no timer; sweeps look at its times. */
 export class Connection implements Reader {
   /** Unguessable: knowing it may become a right. */
-  readonly id = randomBytes(16).toString('base64url')
+  readonly id: string
   readonly transport: Transport
   /** Replaced when the token is refreshed; user and tenant never change. */
   identity: Identity
   /** Channel -> key, of everything it listens to. */
   readonly channels = new Map<string, string>()
+  /** Channels that a backend has given it, which its token need not grant. */
+  readonly granted = new Set<string>()
+  /** Whether its channels are no longer those that it asked for as it came: a cursor of it says so. */
+  changed = false
   /** Channels in which it is still being told what it missed. */
   readonly behind = new Set<string>()
+  /** Whether presence knows it: it is a user's, and was taken in. */
+  admitted = false
   /** Subscriptions on their way, so that a limit holds for them too. */
   joining = 0
   /** Unix ms. */
@@ -43,12 +52,18 @@ export class Connection implements Reader {
   readonly #owner: ConnectionOwner
   #open = true
 
-  constructor (owner: ConnectionOwner, transport: Transport, identity: Identity, now: number, allowance = 0) {
+  constructor (owner: ConnectionOwner, transport: Transport, identity: Identity, now: number, allowance = 0, id = newConnectionId()) {
     this.#owner = owner
+    this.id = id
     this.transport = transport
     this.identity = identity
     this.lastCommandAt = this.lastHeartbeatAt = this.allowanceAt = now
     this.allowance = allowance
+  }
+
+  /** Whether a cursor of it names a channel: what only a backend has given it, it could not ask for when it comes back. */
+  keeps (channel: string): boolean {
+    return !this.granted.has(channel) || may(this.identity, 'subscribe', channel)
   }
 
   /** Whether it still hears anything. */

@@ -12,6 +12,8 @@ const VERSION = 1
 const NAMED = 0
 /** A digest of the names stands for them. */
 const DIGESTED = 1
+/** Added to the form: the channels are no longer those that the reader asked for as it came. */
+const CHANGED = 2
 const DIGEST_BYTES = 8
 const EPOCH_BYTES = 5
 /** Most channels that a cursor can hold. */
@@ -22,21 +24,22 @@ export interface Place { readonly channel: string, readonly position: Position |
 
 /** What a cursor says. Nothing of it is to be trusted. */
 export type Cursor =
-  | { readonly places: readonly Place[] }
+  | { readonly places: readonly Place[], readonly changed: boolean }
   /** The names are to be found by their digest, in this order. */
-  | { readonly digest: string, readonly positions: ReadonlyArray<Position | undefined> }
+  | { readonly digest: string, readonly positions: ReadonlyArray<Position | undefined>, readonly changed: boolean }
 
 /**
  * The head of a cursor for channels in this order, and the digest that stands for their names where they would make it too long.
  * The names are then to be kept under the digest.
  */
-export function cursorHead (channels: readonly string[]): { head: Buffer, digest?: string } {
-  const named = Buffer.concat([Buffer.from([VERSION, NAMED, channels.length]), ...channels.flatMap(channel => [Buffer.from([channel.length]), Buffer.from(channel)])])
+export function cursorHead (channels: readonly string[], changed = false): { head: Buffer, digest?: string } {
+  const flag = changed ? CHANGED : 0
+  const named = Buffer.concat([Buffer.from([VERSION, NAMED + flag, channels.length]), ...channels.flatMap(channel => [Buffer.from([channel.length]), Buffer.from(channel)])])
   // An epoch of its own and an offset of four bytes for each.
   const positions = 1 + channels.length * (EPOCH_BYTES + 5)
   if (Math.ceil((named.length + positions) * 4 / 3) <= MAX_CURSOR) return { head: named }
   const digest = digestOf(channels)
-  return { head: Buffer.concat([Buffer.from([VERSION, DIGESTED, channels.length]), Buffer.from(digest, 'base64url')]), digest }
+  return { head: Buffer.concat([Buffer.from([VERSION, DIGESTED + flag, channels.length]), Buffer.from(digest, 'base64url')]), digest }
 }
 
 /** What stands for names in this order. */
@@ -73,17 +76,19 @@ export function decodeCursor (text: string): Cursor {
   if (text.length > MAX_READ || !/^[A-Za-z0-9_-]+$/.test(text)) throw unreadable()
   const reader = new Reader(Buffer.from(text, 'base64url'))
   if (reader.byte() !== VERSION) throw unreadable()
-  const form = reader.byte()
+  const first = reader.byte()
+  const changed = first >= CHANGED
+  const form = changed ? first - CHANGED : first
   const count = reader.byte()
   if (form === NAMED) {
     const channels = Array.from({ length: count }, () => reader.bytes(reader.byte()).toString('latin1'))
     if (!channels.every(isChannel)) throw unreadable()
     const positions = reader.positions(count)
-    return { places: channels.map((channel, i) => ({ channel, position: positions[i] })) }
+    return { places: channels.map((channel, i) => ({ channel, position: positions[i] })), changed }
   }
   if (form !== DIGESTED) throw unreadable()
   const digest = reader.bytes(DIGEST_BYTES).toString('base64url')
-  return { digest, positions: reader.positions(count) }
+  return { digest, positions: reader.positions(count), changed }
 }
 
 class Reader {

@@ -80,6 +80,11 @@ export class Dispatch {
         connection.send({ type: 'history', id, channel, ...history, messages: messages.map(({ json }) => JSON.parse(json.toString()) as unknown) })
         return
       }
+      case 'presence': {
+        const { channel } = command
+        connection.send({ type: 'presence', id, channel, users: await realtime.attendance.members(connection.identity, channel) })
+        return
+      }
       case 'resume':
         return await this.#resume(connection, command)
       case 'auth': {

@@ -24,10 +24,11 @@ export class Groups {
       const silent = (own.at(key)?.offset ?? 0) === 0 && connection.identity.own.includes(channel) && !this.#lossy(key)
       return own.has(key) && !silent
     })
-    const name = `${own.chunked ? 'c' : 'p'} ${keys.map(([, key]) => key).join(' ')}`
+    const name = `${own.chunked ? 'c' : 'p'}${own.changed ? 'x' : ''} ${keys.map(([, key]) => key).join(' ')}`
     let group = this.#groups.get(name)
     if (group === undefined) {
       group = { framing: new EventFraming(own.chunked), members: 0 }
+      group.framing.changed = own.changed
       for (const [channel, key] of keys) group.framing.place(key, channel, own.at(key))
       this.#groups.set(name, group)
     }
@@ -46,7 +47,8 @@ export class Groups {
     const { framing } = group
     if (!(framing instanceof EventFraming)) return
     const own = new EventFraming(framing.chunked)
-    for (const [channel, key] of connection.channels) own.place(key, channel, framing.at(key))
+    own.changed = framing.changed
+    for (const [channel, key] of connection.channels) if (connection.keeps(channel)) own.place(key, channel, framing.at(key))
     connection.transport.framing = own
   }
 }

@@ -35,13 +35,21 @@ export interface Identity {
   readonly backend: boolean
   /** When the token ends, Unix ms. Absent for a backend. */
   readonly expires?: number
+  /** The token's `jti`, by which it alone can be revoked. */
+  readonly jti?: string
+  /** When the token was made (`iat`), Unix ms. */
+  readonly issued?: number
   readonly grants: Readonly<Record<Action, Grants>>
+  /** What others learn of the user where members are shown: any JSON, at most 1 KB of it. */
+  readonly info?: unknown
   /** Channels that this identity listens to without asking: `user:<sub>`, and `tenant:<tenant>` with a tenant. */
   readonly own: readonly string[]
 }
 
 const none = new Grants()
 const MAX_ID = 256
+/** Bytes of JSON. */
+const MAX_INFO = 1024
 
 /** The identity of a caller with the API key, in the tenant it names. */
 export function backendIdentity (tenant: string | undefined): Identity {
@@ -55,7 +63,7 @@ export function backendIdentity (tenant: string | undefined): Identity {
  */
 export function identityOf (claims: unknown): Identity {
   if (typeof claims !== 'object' || claims === null || Array.isArray(claims)) throw invalid('its payload is no object')
-  const { sub, exp, tenant, subscribe, publish, presence } = claims as Record<string, unknown>
+  const { sub, exp, jti, iat, tenant, subscribe, publish, presence, info } = claims as Record<string, unknown>
   const user = text(sub, 'sub')
   if (typeof exp !== 'number' || !Number.isFinite(exp)) throw invalid("'exp' must be a number of seconds")
   const scope = tenant === undefined ? undefined : text(tenant, 'tenant')
@@ -67,11 +75,14 @@ export function identityOf (claims: unknown): Identity {
     tenant: scope,
     backend: false,
     expires: exp * 1000,
+    jti: typeof jti === 'string' ? jti : undefined,
+    issued: typeof iat === 'number' && Number.isFinite(iat) ? iat * 1000 : undefined,
     grants: {
       subscribe: subscribes,
       publish: new Grants(list(publish, 'publish')),
       presence: presence === undefined ? subscribes : new Grants(list(presence, 'presence'))
     },
+    info: small(info),
     own
   }
 }
@@ -92,6 +103,13 @@ function list (value: unknown, claim: string): string[] {
   if (value === undefined) return []
   if (Array.isArray(value) && value.every(item => typeof item === 'string')) return value
   throw invalid(`'${claim}' must be a list of channels or prefixes`)
+}
+
+/** Everyone in a channel gets it with every snapshot, and every instance keeps it. */
+function small (info: unknown): unknown {
+  if (info === undefined || info === null) return undefined
+  if (Buffer.byteLength(JSON.stringify(info)) <= MAX_INFO) return info
+  throw invalid(`'info' must be at most ${MAX_INFO} bytes of JSON`)
 }
 
 function invalid (why: string): RealtimeError {

@@ -2,7 +2,7 @@ import type { Broker } from './broker/broker.ts'
 import { catchUp, type Resumed } from './catchup.ts'
 import { channelKey, channelOf, rulesOf, type Namespaces } from './channel.ts'
 import type { Connection } from './connection.ts'
-import { cursorHead, ownVariants } from './cursor.ts'
+import { cursorHead, MAX_CURSOR_CHANNELS, ownVariants } from './cursor.ts'
 import { RealtimeError } from './errors.ts'
 import { Pages, type Feed } from './feed.ts'
 import { Groups } from './groups.ts'
@@ -23,7 +23,12 @@ export interface Wish {
   readonly channel: string
   /** Absent: from now on. `start`: its client was there before anything was said in it. */
   readonly position?: Position | 'start'
+  /** Done once the broker has acknowledged a channel with a log and before the connection hears it, which hears after it all that came meanwhile. */
+  readonly meanwhile?: (channel: string) => Promise<void>
 }
+
+/** What a connection is about to hear: the feed, where the channel has a log, and from where on, where that is not its end. */
+interface Held { readonly feed?: Feed, readonly from?: Position }
 
 export interface MembershipOptions {
   readonly broker: Broker
@@ -69,26 +74,29 @@ export class Membership {
   async join (connection: Connection, wishes: readonly Wish[], begin: () => void, answer: (channel: string, resumed: Resumed) => void): Promise<void> {
     const wanted = wishes.filter(({ channel }) => !connection.channels.has(channel))
     const others = wanted.filter(({ channel }) => !connection.identity.own.includes(channel)).length
-    if (this.#occupied(connection) + others > this.#maxChannels) {
-      throw new RealtimeError('too_many_channels', `A connection may listen to ${this.#maxChannels} channels: unsubscribe some, or open another.`)
+    // A cursor can't name more.
+    const most = cursorOf(connection.transport.framing) === undefined ? this.#maxChannels : Math.min(this.#maxChannels, MAX_CURSOR_CHANNELS - connection.identity.own.length)
+    if (this.#occupied(connection) + others > most) {
+      throw new RealtimeError('too_many_channels', `A connection may listen to ${most} channels: unsubscribe some, or open another.`)
     }
     connection.joining += others
-    const feeds = await this.#acquire(connection, wanted).finally(() => { connection.joining -= others })
-    if (feeds === undefined) return
+    const held = await this.#acquire(connection, wanted).finally(() => { connection.joining -= others })
+    if (held === undefined) return
 
     // From here to the first thing that was missed nothing waits: what the client hears first is what `begin` says.
     const cursor = cursorOf(connection.transport.framing)
     if (cursor !== undefined) this.#groups.part(connection)
     const framing = cursorOf(connection.transport.framing)
+    if (framing !== undefined) framing.changed = connection.changed
     wanted.forEach(({ channel, position }, i) => {
       const key = this.#key(connection, channel)
       connection.channels.set(channel, key)
-      framing?.place(key, channel, typeof position === 'object' ? position : feeds[i]?.position)
+      if (connection.keeps(channel)) framing?.place(key, channel, typeof position === 'object' ? position : held[i]?.from ?? held[i]?.feed?.position)
     })
     begin()
     await Promise.all(wishes.map(async wish => {
       const i = wanted.indexOf(wish)
-      await (i === -1 ? this.#again(connection, wish, answer) : this.#enter(connection, wish, feeds[i], answer))
+      await (i === -1 ? this.#again(connection, wish, answer) : this.#enter(connection, wish, held[i], answer))
     }))
     this.#settle(connection)
   }
@@ -100,7 +108,10 @@ export class Membership {
     this.#groups.part(connection)
     connection.channels.delete(channel)
     connection.behind.delete(channel)
-    cursorOf(connection.transport.framing)?.leave(key)
+    connection.granted.delete(channel)
+    const framing = cursorOf(connection.transport.framing)
+    if (framing !== undefined) framing.changed = connection.changed
+    framing?.leave(key)
     this.#hub.remove(key, connection)
     this.interest.release(key)
     if (connection.open) this.#settle(connection)
@@ -121,7 +132,7 @@ export class Membership {
     if (connection.open && connection.behind.size === 0) this.#groups.join(connection)
   }
 
-  async #acquire (connection: Connection, wanted: readonly Wish[]): Promise<Array<Feed | undefined> | undefined> {
+  async #acquire (connection: Connection, wanted: readonly Wish[]): Promise<Held[] | undefined> {
     const keys = wanted.map(({ channel }) => this.#key(connection, channel))
     const held = await Promise.allSettled(keys.map(key => this.interest.acquire(key)))
     const failed = held.find(result => result.status === 'rejected')
@@ -129,7 +140,10 @@ export class Membership {
     if (failed === undefined && connection.open) {
       try {
         if (cursorOf(connection.transport.framing) !== undefined) await this.#keep(connection, wanted)
-        if (connection.open) return held.map(result => result.status === 'fulfilled' ? result.value : undefined)
+        const feeds = held.map(result => result.status === 'fulfilled' ? result.value : undefined)
+        const from = feeds.map(feed => feed?.position)
+        await Promise.all(wanted.map(async ({ channel, meanwhile }, i) => { if (from[i] !== undefined) await meanwhile?.(channel) }))
+        if (connection.open) return feeds.map((feed, i) => ({ feed, from: wanted[i]?.meanwhile && from[i] }))
       } catch (error) {
         failure = error
       }
@@ -139,16 +153,18 @@ export class Membership {
     return undefined
   }
 
-  async #enter (connection: Connection, { channel, position }: Wish, feed: Feed | undefined, answer: (channel: string, resumed: Resumed) => void): Promise<void> {
+  async #enter (connection: Connection, { channel, position }: Wish, { feed, from }: Held = {}, answer: (channel: string, resumed: Resumed) => void): Promise<void> {
     const key = this.#key(connection, channel)
-    if (feed === undefined || position === undefined) {
+    const start = position ?? (from === feed?.position ? undefined : from)
+    if (feed === undefined || start === undefined) {
       const lost = feed === undefined && typeof position === 'object'
       answer(channel, lost ? { recovered: false } : { ...feed?.position })
       this.#hub.add(key, connection)
       return
     }
     try {
-      await this.#catchUp(connection, channel, feed, position, told => answer(channel, told))
+      // Who gave no position has nothing to recover, and does not ask how that went.
+      await this.#catchUp(connection, channel, feed, start, told => answer(channel, position === undefined ? placeOf(told, start) : told))
     } catch (error) {
       this.part(connection, channel)
       throw error
@@ -196,7 +212,7 @@ export class Membership {
   /** Gives the broker the names that a digest in this connection's cursors will stand for. */
   async #keep (connection: Connection, wanted: readonly Wish[]): Promise<void> {
     const { own } = connection.identity
-    const channels = [...connection.channels.keys(), ...wanted.map(({ channel }) => channel)]
+    const channels = [...connection.channels.keys(), ...wanted.map(({ channel }) => channel)].filter(channel => connection.keeps(channel))
     for (const names of ownVariants(own.filter(channel => channels.includes(channel)), channels.filter(channel => !own.includes(channel)))) {
       const { digest } = cursorHead(names)
       const name = digest && channelKey(connection.identity.tenant, digest)
@@ -215,4 +231,9 @@ export class Membership {
   #occupied ({ channels, identity, joining }: Connection): number {
     return channels.size + joining - identity.own.filter(channel => channels.has(channel)).length
   }
+}
+
+/** Where one begins who is told at once what came since a position. */
+function placeOf ({ epoch, offset, recovered }: Resumed, start: Position | 'start'): Resumed {
+  return recovered && typeof start === 'object' ? { epoch: start.epoch, offset: start.offset } : { epoch, offset }
 }

@@ -59,6 +59,23 @@ export function publication ({ channel, messageId, fallbackId, event, data, from
   return { id, event, rest, at, volatile, exclude, log: volatile ? undefined : log, once }
 }
 
+/** That a user came to a channel, or left it. */
+export interface Announcement {
+  readonly type: 'join' | 'leave'
+  readonly channel: string
+  readonly user: string
+  readonly at: number
+  /** What the others learn of who came. */
+  readonly info?: unknown
+  readonly log?: LogRules
+}
+
+/** Encodes the service's own news of a channel. It is a message like others, in their order, without an id. */
+export function announcement ({ type, channel, user, at, info, log }: Announcement): Publication {
+  const rest = JSON.stringify({ type, channel, user, at, info }).slice(1)
+  return { id: '', event: `$${type}`, rest, at, volatile: false, log }
+}
+
 function digest (text: string): string {
   return createHash('sha256').update(text).digest('base64url').slice(0, 22)
 }

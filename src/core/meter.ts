@@ -26,6 +26,9 @@ export class Meter implements Observer {
   repaired (): void {}
   resumed (): void {}
   gap (): void {}
+  presence (): void {}
+  swept (): void {}
+  limited (): void {}
 
   /** Reads and starts anew. */
   read (now = Date.now()): Reading {

@@ -5,6 +5,8 @@ import type { TransportKind } from './transport/transport.ts'
 export type RepairCause = 'hole' | 'reconnect' | 'probe' | 'check'
 /** How a reader's coming back with a position ended. */
 export type ResumeOutcome = 'recovered' | 'lost'
+/** What is announced of users: in a channel, and in `online:<user>`. */
+export type PresenceEvent = 'join' | 'leave' | 'online' | 'offline'
 
 /**
  * What the core tells about itself as it runs; the metrics plugin counts it. Called once per batch, never once per reader.
@@ -29,6 +31,12 @@ export interface Observer {
   resumed (outcome: ResumeOutcome): void
   /** Messages are lost to readers of a channel, and they were told. */
   gap (reason: GapReason): void
+  /** This instance announced the coming or going of so many users. */
+  presence (event: PresenceEvent, count: number): void
+  /** This instance took out the connections of one whose lease had run out. */
+  swept (): void
+  /** A connection was refused because its user has too many. */
+  limited (): void
 }
 
 /** For a service that nobody watches. */
@@ -41,7 +49,10 @@ export const silent: Observer = {
   roundtrip () {},
   repaired () {},
   resumed () {},
-  gap () {}
+  gap () {},
+  presence () {},
+  swept () {},
+  limited () {}
 }
 
 /** Several observers as one. */
@@ -60,4 +71,7 @@ export class Observers implements Observer {
   repaired (cause: RepairCause): void { for (const one of this.#all) one.repaired(cause) }
   resumed (outcome: ResumeOutcome): void { for (const one of this.#all) one.resumed(outcome) }
   gap (reason: GapReason): void { for (const one of this.#all) one.gap(reason) }
+  presence (event: PresenceEvent, count: number): void { for (const one of this.#all) one.presence(event, count) }
+  swept (): void { for (const one of this.#all) one.swept() }
+  limited (): void { for (const one of this.#all) one.limited() }
 }

@@ -30,17 +30,19 @@ export interface Position { readonly epoch: string, readonly offset: number }
 /** Why messages are lost to a reader: no longer kept, the log itself was lost, or it lost its newest part, which the reader had or would have got, and went on from there. */
 export type GapReason = 'expired' | 'epoch' | 'fork'
 
-export interface SubscribeCommand { id?: CommandId, type: 'subscribe', channel: string, position?: Position }
+export interface SubscribeCommand { id?: CommandId, type: 'subscribe', channel: string, position?: Position, presence: boolean }
 export interface UnsubscribeCommand { id?: CommandId, type: 'unsubscribe', channel: string }
 export interface PublishCommand {
   id?: CommandId, type: 'publish', channel: string, event: string, data: unknown, messageId?: string, volatile: boolean, echo: boolean
 }
 export interface HistoryCommand { id?: CommandId, type: 'history', channel: string, after?: Position, limit: number }
+export interface PresenceCommand { id?: CommandId, type: 'presence', channel: string }
 export interface ResumeCommand { id?: CommandId, type: 'resume', cursor: string }
 export interface AuthCommand { id?: CommandId, type: 'auth', token: string }
 export interface PingCommand { id?: CommandId, type: 'ping' }
 /** What a client may ask over a WebSocket. */
-export type Command = SubscribeCommand | UnsubscribeCommand | PublishCommand | HistoryCommand | ResumeCommand | AuthCommand | PingCommand
+export type Command = SubscribeCommand | UnsubscribeCommand | PublishCommand | HistoryCommand | PresenceCommand | ResumeCommand |
+  AuthCommand | PingCommand
 
 export interface WelcomeFrame {
   type: 'welcome', connection: string, user?: string, instance: string, heartbeat: number, channels: string[], expires?: number
@@ -56,6 +58,9 @@ export interface GapFrame { type: 'gap', channel: string, epoch: string, offset:
 export interface HistoryFrame {
   type: 'history', id?: CommandId, channel: string, epoch: string, offset: number, recovered?: boolean, messages: unknown[]
 }
+/** A user who is in a channel: on how many connections, since when (of the first of them), and what the token says of the user. */
+export interface PresentUser { readonly user: string, readonly connections: number, readonly since: number, readonly info?: unknown }
+export interface PresenceFrame { type: 'presence', id?: CommandId, channel: string, users: readonly PresentUser[] }
 export interface AuthenticatedFrame { type: 'authenticated', id?: CommandId, expires?: number }
 export interface PongFrame { type: 'pong', id?: CommandId }
 export interface ErrorFrame { type: 'error', id?: CommandId, code: ErrorCode, message: string, retry: boolean }
@@ -63,7 +68,7 @@ export interface ExpiringFrame { type: 'expiring', in: number }
 export interface ShutdownFrame { type: 'shutdown', reconnectDelay: number }
 /** What the server says to one client; messages of channels are encoded once elsewhere. */
 export type ControlFrame = WelcomeFrame | SubscribedFrame | UnsubscribedFrame | PublishedFrame | AuthenticatedFrame |
-  PongFrame | GapFrame | HistoryFrame | ErrorFrame | ExpiringFrame | ShutdownFrame
+  PongFrame | GapFrame | HistoryFrame | PresenceFrame | ErrorFrame | ExpiringFrame | ShutdownFrame
 
 /** Every error a client can see: its HTTP status, and whether the same request may succeed later. */
 export const errors = {

@@ -1,124 +1,139 @@
-import { randomBytes } from 'node:crypto'
+import { Attendance, type Visit } from './attendance.ts'
 import { Backlog } from './backlog.ts'
-import type { Broker, Receipt } from './broker/broker.ts'
+import type { Broker } from './broker/broker.ts'
 import type { Resumed } from './catchup.ts'
-import { channelKey, isChannel, parseChannel, rulesOf, type Namespaces } from './channel.ts'
+import { channelKey, isChannel, rulesOf, type Namespaces } from './channel.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
 import { decodeCursor, digestOf, ownVariants } from './cursor.ts'
+import type { Directives } from './directives/directives.ts'
 import { RealtimeError, visible } from './errors.ts'
 import { readHistory, type History } from './history.ts'
 import { Hub } from './hub.ts'
-import { may, type Action, type Identity } from './identity.ts'
-import { Membership, type Wish } from './membership.ts'
-import { publication } from './message.ts'
+import type { Action, Identity } from './identity.ts'
+import type { Limits } from './limits.ts'
+import { Membership } from './membership.ts'
 import { silent, type Observer } from './observer.ts'
-import { closes, type Position } from './protocol.ts'
+import type { Presence } from './presence/presence.ts'
+import { closes, type Close, type Position } from './protocol.ts'
+import { Publisher, type Publish, type Published } from './publisher.ts'
+import { Rights, type Policies } from './rights.ts'
+import { Roster } from './roster.ts'
 import { Serial } from './serial.ts'
 import type { Transport } from './transport/transport.ts'
 
-/** Bounds of one instance. Bytes, counts, messages per second. */
-export interface Limits {
-  readonly maxChannels: number
-  readonly maxMessageBytes: number
-  readonly maxBufferedBytes: number
-  readonly maxInstanceBufferedBytes: number
-  readonly rateLimit: number
-}
-
-/** Decisions that an application may take itself, on top of grants and namespaces. */
-export interface Policies {
-  /** Whether an identity may do something that its grants allow. A rejection answers `internal`. */
-  authorize? (identity: Identity, action: Action, channel: string): boolean | Promise<boolean>
-  /** Looks at a message before it is published; throw a `RealtimeError` to refuse it. */
-  onPublish? (message: { identity: Identity, channel: string, event: string, data: unknown }): void | Promise<void>
-}
-
 export interface RealtimeOptions {
   readonly broker: Broker
+  readonly presence: Presence
   readonly namespaces: Namespaces
   readonly limits: Limits
   /** How often a connection is pinged, in ms; clients are told. */
   readonly heartbeat: number
   readonly policies?: Policies
   readonly observer?: Observer
+  /** Has a user's connections that are on other instances be closed with 4502. Never throws. */
+  readonly evict?: (identity: Identity, connections: readonly string[]) => void
+  /** What instances tell each other. Absent: nothing, and no token is revoked. */
+  readonly directives?: Pick<Directives, 'between' | 'revoked' | 'health'>
 }
-
-/** What is to be published, checked for its form. */
-export interface Publish {
-  readonly channel: string
-  readonly event: string
-  readonly data: unknown
-  readonly volatile: boolean
-  /** The publisher's own id; one is made when there is none. */
-  readonly messageId?: string
-  /** The connection that shall not hear it. */
-  readonly exclude?: string
-}
-
-/** What a publish is answered with. */
-export interface Published extends Receipt { readonly id: string }
 
 type Phase = 'serving' | 'leaving' | 'draining'
 
 /** What an instance can do for clients and backends, on whatever transport they came. */
 export class Realtime implements ConnectionOwner {
   /** Names this instance until it ends. */
-  readonly instance = randomBytes(5).toString('hex')
+  readonly instance: string
   readonly connections = new Set<Connection>()
+  readonly roster = new Roster()
   readonly hub: Hub
   readonly backlog: Backlog
   readonly limits: Limits
   readonly heartbeat: number
   readonly observer: Observer
+  readonly attendance: Attendance
   readonly #broker: Broker
+  readonly #presence: Presence
   readonly #namespaces: Namespaces
-  readonly #policies: Policies
+  readonly #publisher: Publisher
+  readonly #directives: RealtimeOptions['directives']
   readonly #membership: Membership
+  readonly #rights: Rights
   readonly #serial = new Serial()
-  #published = 0
-  #publishing = 0
   #phase: Phase = 'serving'
 
-  constructor ({ broker, namespaces, limits, heartbeat, policies = {}, observer = silent }: RealtimeOptions) {
+  constructor ({ broker, presence, namespaces, limits, heartbeat, policies = {}, observer = silent, directives, evict }: RealtimeOptions) {
     this.#broker = broker
+    this.#presence = presence
+    this.instance = presence.instance
+    this.#rights = new Rights(namespaces, policies)
     this.#namespaces = namespaces
-    this.#policies = policies
+    this.#directives = directives
     this.limits = limits
     this.heartbeat = heartbeat
     this.observer = observer
+    this.#publisher = new Publisher({ broker, namespaces, rights: this.#rights, policies, observer, instance: this.instance })
     this.hub = new Hub(observer)
     this.backlog = new Backlog({ perReader: limits.maxBufferedBytes, perInstance: limits.maxInstanceBufferedBytes })
     this.#membership = new Membership({ broker, hub: this.hub, namespaces, observer, ...limits })
+    this.attendance = new Attendance({
+      presence,
+      namespaces,
+      rights: this.#rights,
+      membership: this.#membership,
+      limit: { max: limits.maxConnectionsPerUser, policy: limits.connectionLimitPolicy },
+      evict: (identity, connections) => {
+        this.dismiss(connections, closes.replaced)
+        evict?.(identity, connections)
+      }
+    })
   }
 
-  /** Connects to the broker. Called once, before clients come. */
+  /** Connects to the broker, and begins to live for presence. Called once, before clients come. */
   async start (): Promise<void> {
-    await this.#broker.start(this.#membership.interest)
+    const { interest } = this.#membership
+    await this.#broker.start(this.#directives?.between(interest) ?? interest)
+    await this.#presence.start({ displaced: connection => this.dismiss([connection], closes.replaced) })
   }
 
   /** Why this instance is not ready for clients; empty when it is. */
   get unready (): string[] {
-    const broker = this.#broker.health()
-    return [...this.#phase === 'serving' ? [] : ['draining'], ...broker === undefined ? [] : [broker]]
+    const phase = this.#phase === 'serving' ? undefined : 'draining'
+    return [phase, this.#broker.health(), this.#directives?.health(), this.#presence.health()].filter(reason => reason !== undefined)
   }
 
   /** Why a new connection would not be served; `undefined` when it would. While leaving it still is: balancers need time to notice. */
   get refusal (): string | undefined {
     if (this.#phase === 'draining') return 'This instance is shutting down: come back, another one will take you.'
     if (this.backlog.full) return 'This instance is overloaded: come back a little later.'
-    return this.#broker.health() === undefined ? undefined : 'This instance has lost its broker: come back a little later.'
+    // Who is taken in must not be one whose token was revoked meanwhile.
+    if ((this.#broker.health() ?? this.#directives?.health()) !== undefined) return 'This instance has lost its broker: come back a little later.'
+    return this.#presence.health() === undefined ? undefined : 'This instance does not know who is there: come back a little later.'
   }
 
   /** Publishes that have no answer yet. */
-  get publishing (): number { return this.#publishing }
+  get publishing (): number { return this.#publisher.publishing }
 
   /** Moves towards the end: `leaving` is no longer ready but serves all who come, `draining` takes no new connections. */
   enter (phase: 'leaving' | 'draining'): void { this.#phase = phase }
 
-  /** Takes a client in. It hears nothing before {@link welcome}. */
-  open (transport: Transport, identity: Identity): Connection {
-    const connection = new Connection(this, transport, identity, Date.now(), this.limits.rateLimit * 2)
+  /** Ends those of these connections that are here, on their way in too. */
+  dismiss (ids: readonly string[], close: Close): void {
+    for (const id of ids) {
+      this.roster.byId(id)?.close(close)
+      this.attendance.forget(id)
+    }
+  }
+
+  /**
+   * Takes a client in, with the id of its place where it took one, unless that was lost, or its token was revoked, since they were looked at.
+   * It hears nothing before {@link welcome}.
+   */
+  open (transport: Transport, identity: Identity, id?: string): Connection {
+    const connection = new Connection(this, transport, identity, Date.now(), this.limits.rateLimit * 2, id)
+    connection.admitted = id !== undefined && identity.user !== undefined
     this.connections.add(connection)
+    this.roster.add(connection)
+    if (this.#directives?.revoked(identity)) connection.close(closes.invalidToken)
+    if (id !== undefined && !this.attendance.arrived(id)) connection.close(closes.replaced)
     return connection
   }
 
@@ -127,12 +142,12 @@ export class Realtime implements ConnectionOwner {
    * where the cursor says; an own channel that the cursor does not name was silent when it was made.
    * Rejects with `unavailable` when the broker can't be reached.
    */
-  async welcome (connection: Connection, wishes: readonly Wish[] = [], places?: ReadonlyMap<string, Position>): Promise<void> {
+  async welcome (connection: Connection, wishes: readonly Visit[] = [], places?: ReadonlyMap<string, Position>): Promise<void> {
     const own = connection.identity.own.filter(channel => rulesOf(this.#namespaces, channel) !== undefined)
     const mine = own.map(channel => ({ channel, position: places && (places.get(channel) ?? 'start' as const) }))
     const asked = wishes.filter(({ channel }) => !own.includes(channel))
     const told = new Set(wishes.map(({ channel }) => channel))
-    await this.#membership.join(connection, [...mine, ...asked], () => {
+    await this.attendance.join(connection, [...mine, ...asked], () => {
       connection.send({
         type: 'welcome',
         connection: connection.id,
@@ -150,14 +165,22 @@ export class Realtime implements ConnectionOwner {
 
   /**
    * Subscribes, from a position on where there is one. When `answer` is called the broker has acknowledged the channel, and what the
-   * connection gets next is what it missed, or else the next message of the channel.
+   * connection gets next is what it missed, or else the next message of the channel. `granted`: a backend says so, whatever the token grants;
+   * the connection has it until it unsubscribes or ends.
    */
-  async subscribe (connection: Connection, { channel, position }: Wish, answer: (resumed: Resumed) => void): Promise<void> {
+  async subscribe (connection: Connection, { channel, position, presence }: Visit, answer: (resumed: Resumed) => void, { granted = false } = {}): Promise<void> {
     // In turn already while it is looked at: an unsubscribe that was sent after it must not overtake it.
     await this.#serial.run(`${connection.id} ${channel}`, async () => {
       const { identity } = connection
-      await this.allow(identity, 'subscribe', channel)
-      await this.#membership.join(connection, [{ channel, position }], () => {}, (_channel, resumed) => answer(resumed))
+      if (granted) connection.granted.add(channel)
+      if (!connection.granted.has(channel)) await this.allow(identity, 'subscribe', channel)
+      if (presence) await this.#rights.see(identity, channel)
+      connection.changed = true
+      try {
+        await this.attendance.join(connection, [{ channel, position, presence }], () => {}, (_channel, resumed) => answer(resumed))
+      } finally {
+        if (!connection.channels.has(channel)) connection.granted.delete(channel)
+      }
       // A refresh in the meantime did not see this channel yet.
       if (connection.identity !== identity) await this.#recheck(connection, channel)
     })
@@ -193,28 +216,13 @@ export class Realtime implements ConnectionOwner {
   /** Unsubscribes. Throws `not_subscribed`. */
   async unsubscribe (connection: Connection, channel: string): Promise<void> {
     await this.#serial.run(`${connection.id} ${channel}`, async () => {
-      if (!this.#membership.part(connection, channel)) throw new RealtimeError('not_subscribed', `This connection is not subscribed to '${channel}'.`)
+      connection.changed = true
+      if (!this.#part(connection, channel)) throw new RealtimeError('not_subscribed', `This connection is not subscribed to '${channel}'.`)
     })
   }
 
-  /** Publishes once the identity's rights and the channel's rules are checked. Calls made in one order arrive in that order, unless a policy makes one of them wait. */
-  async publish (identity: Identity, { channel, event, data, volatile, messageId, exclude }: Publish): Promise<Published> {
-    const allowed = this.allow(identity, 'publish', channel)
-    if (allowed !== undefined) await allowed
-    const looked = this.#policies.onPublish?.({ identity, channel, event, data })
-    if (looked !== undefined) await looked
-    const message = publication({
-      channel, messageId, fallbackId: this.#nextId(), event, data, from: identity.user, at: Date.now(), volatile, exclude, log: rulesOf(this.#namespaces, channel)?.history
-    })
-    this.observer.messages('in', 'publish', 1)
-    this.#publishing++
-    try {
-      const receipt = await this.#broker.publish(channelKey(identity.tenant, channel), message)
-      return { id: message.id, ...receipt }
-    } finally {
-      this.#publishing--
-    }
-  }
+  /** Publishes, as {@link Publisher.publish} does. */
+  async publish (identity: Identity, message: Publish): Promise<Published> { return await this.#publisher.publish(identity, message) }
 
   /**
    * Takes a refreshed identity of the same user and tenant. Channels that it no longer grants are unsubscribed, each told.
@@ -225,33 +233,32 @@ export class Realtime implements ConnectionOwner {
     if (identity.user !== user || identity.tenant !== tenant) {
       throw new RealtimeError('unauthorized', 'A fresh token must be of the same user and tenant: open a new connection for another.')
     }
+    const news = JSON.stringify(identity.info) !== JSON.stringify(connection.identity.info)
     connection.identity = identity
     connection.warned = false
     let failure: unknown
-    for (const channel of connection.channels.keys()) failure = await this.#recheck(connection, channel) ?? failure
+    for (const channel of connection.channels.keys()) {
+      failure = await this.#recheck(connection, channel) ?? failure
+      if (news && connection.channels.has(channel)) this.attendance.enter(connection, channel)
+    }
     if (failure !== undefined) throw failure
   }
 
-  /**
-   * Checks that an identity may do something with a channel; throws `bad_request` for what is no channel, and one and the same
-   * `forbidden` for what does not exist and what is not granted. Answers a promise only where a policy does.
-   */
-  allow (identity: Identity, action: Action, channel: string): Promise<void> | undefined {
-    const rules = rulesOf(this.#namespaces, parseChannel(channel))
-    const known = rules !== undefined && (action !== 'publish' || identity.backend || rules.publish === 'clients')
-    if (!known || !may(identity, action, channel)) throw forbidden(action, channel)
-    const verdict = this.#policies.authorize?.(identity, action, channel)
-    if (verdict === undefined || verdict === true) return undefined
-    if (verdict === false) throw forbidden(action, channel)
-    return verdict.then(granted => { if (!granted) throw forbidden(action, channel) })
-  }
+  /** Checks that an identity may do something with a channel, as {@link Rights.allow} does. */
+  allow (identity: Identity, action: Action, channel: string): Promise<void> | undefined { return this.#rights.allow(identity, action, channel) }
 
-  #nextId (): string { return `${this.instance}-${(++this.#published).toString(36)}` }
+  #part (connection: Connection, channel: string): boolean {
+    const had = this.#membership.part(connection, channel)
+    if (had) this.attendance.exit(connection, channel)
+    return had
+  }
 
   alone (connection: Connection, key: string): void { this.#membership.alone(connection, key) }
 
   ended (connection: Connection, code: number): void {
+    this.roster.remove(connection)
     for (const channel of connection.channels.keys()) this.#membership.part(connection, channel)
+    this.attendance.gone(connection)
     this.observer.closed(code)
     if (code === closes.tooSlow.code) this.observer.slowReader()
   }
@@ -264,17 +271,14 @@ export class Realtime implements ConnectionOwner {
 
   /** Takes a channel away, and says so, unless it is still allowed. Answers the failure of a policy, for which it is taken away too. */
   async #recheck (connection: Connection, channel: string): Promise<unknown> {
+    if (connection.granted.has(channel)) return undefined
     try {
       await this.allow(connection.identity, 'subscribe', channel)
       return undefined
     } catch (error) {
       const { code } = visible(error)
-      if (this.#membership.part(connection, channel)) connection.send({ type: 'unsubscribed', channel, code })
+      if (this.#part(connection, channel)) connection.send({ type: 'unsubscribed', channel, code })
       return code === 'internal' ? error : undefined
     }
   }
-}
-
-function forbidden (action: Action, channel: string): RealtimeError {
-  return new RealtimeError('forbidden', `The token does not allow to ${action} '${channel}', or there is no such channel.`)
 }

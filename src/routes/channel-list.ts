@@ -2,18 +2,18 @@ import { parseChannel } from '../core/channel.ts'
 import { MAX_CURSOR_CHANNELS } from '../core/cursor.ts'
 import { RealtimeError } from '../core/errors.ts'
 import type { Identity } from '../core/identity.ts'
-import type { Wish } from '../core/membership.ts'
+import type { Visit } from '../core/attendance.ts'
 import type { Position } from '../core/protocol.ts'
 import type { Realtime } from '../core/realtime.ts'
 
 /** What a one-way reader wants: channels, and where it was in them. */
-export interface Reading { readonly wishes: readonly Wish[], readonly places: ReadonlyMap<string, Position> | undefined }
+export interface Reading { readonly wishes: readonly Visit[], readonly places: ReadonlyMap<string, Position> | undefined }
 
 /**
  * The channels that a request names, or else those of its cursor, each with its position in the cursor. Every one is checked anew,
- * whatever the cursor says. Throws `bad_request`, `forbidden` or `too_many_channels`; `unavailable` when a cursor can't be read now.
+ * whatever the cursor says. With `presence` it wants to be told who is there, in those of its channels that have members. Throws `bad_request`, `forbidden` or `too_many_channels`; `unavailable` when a cursor can't be read now.
  */
-export async function readingOf (realtime: Realtime, identity: Identity, list: string | undefined, cursor: string | undefined): Promise<Reading> {
+export async function readingOf (realtime: Realtime, identity: Identity, list: string | undefined, cursor: string | undefined, presence = false): Promise<Reading> {
   const named = [...new Set((list ?? '').split(',').filter(name => name !== '').map(parseChannel))]
   const places = cursor === undefined ? undefined : await realtime.places(identity, cursor, named)
   const channels = list === undefined ? [...places?.keys() ?? []] : named
@@ -22,6 +22,15 @@ export async function readingOf (realtime: Realtime, identity: Identity, list: s
     throw new RealtimeError('too_many_channels', `One reader may have ${most} channels: split them.`)
   }
   for (const channel of channels) await realtime.allow(identity, 'subscribe', channel)
+  const seen = presence ? await seenIn(realtime, identity, channels) : []
   const known = places && new Map(Array.from(places).filter((place): place is [string, Position] => place[1] !== undefined))
-  return { wishes: channels.map(channel => ({ channel, position: known?.get(channel) })), places: known }
+  return { wishes: channels.map(channel => ({ channel, position: known?.get(channel), presence: seen.includes(channel) })), places: known }
+}
+
+/** Those of the channels in which who is there is known. Throws `bad_request` when it is in none of them, `forbidden` where it may not be told. */
+async function seenIn (realtime: Realtime, identity: Identity, channels: readonly string[]): Promise<string[]> {
+  const seen = channels.filter(channel => realtime.attendance.tracks(channel))
+  if (seen.length === 0) throw new RealtimeError('bad_request', "'presence' is for channels of namespaces with presence: none of these has it.")
+  for (const channel of seen) await realtime.allow(identity, 'presence', channel)
+  return seen
 }

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { Type } from 'typebox'
+import { decodeCursor } from '../core/cursor.ts'
 import { RealtimeError, visible } from '../core/errors.ts'
 import { closes } from '../core/protocol.ts'
 import { encodeRetry, SseTransport } from '../core/transport/sse.ts'
@@ -18,6 +19,7 @@ const schema = {
   querystring: Type.Object({
     channels: Type.Optional(Type.String({ description: 'Comma-separated channels; the own ones (user:, tenant:) come unasked' })),
     cursor: Type.Optional(Type.String({ description: 'The last id that was heard; a Last-Event-ID header wins over it' })),
+    presence: Type.Optional(Type.Union([Type.Literal('true'), Type.Literal('false')], { description: 'true: who is there is told after each $subscribed, where it is known' })),
     ticket: Type.Optional(Type.String({ description: 'One-time ticket from POST /tickets' }))
   })
 }
@@ -26,7 +28,7 @@ const schema = {
 export default async function events (fastify: FastifyInstance): Promise<void> {
   const { realtime } = fastify
 
-  fastify.get<{ Querystring: { channels?: string, cursor?: string } }>('/events', {
+  fastify.get<{ Querystring: { channels?: string, cursor?: string, presence?: string } }>('/events', {
     exposeHeadRoute: false,
     schema,
     config: { disableMetrics: true },
@@ -43,19 +45,31 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     // What the browser knows itself is newer than what its page wrote into the URL.
     const lastEventId = headers['last-event-id']
     const cursor = typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : query.cursor
-    const { wishes, places } = await readingOf(realtime, identity, query.channels, cursor)
+    // A stream that was changed while it was live goes on with the channels it had then, which its URL can't know.
+    const changed = cursor !== undefined && cursor === lastEventId && decodeCursor(cursor).changed
+    const { wishes, places } = await readingOf(realtime, identity, changed ? undefined : query.channels, cursor, query.presence === 'true')
 
     const transport = begin(reply)
     // A native EventSource never comes back from a 503: whoever can't be served gets a stream that ends.
     if (fastify.overloaded() !== undefined || realtime.refusal !== undefined) return transport.close(closes.moved)
 
-    const connection = realtime.open(transport, identity)
+    let id
+    try {
+      id = await realtime.attendance.admit(identity, 'sse')
+    } catch (error) {
+      // As above; and who has too many connections may have one less when this one comes back.
+      const { code, message, retry } = visible(error)
+      if (code === 'internal') request.log.error({ err: error }, 'a stream could not be opened')
+      transport.send({ type: 'error', code, message, retry })
+      return transport.close(closes.limit)
+    }
+    const connection = realtime.open(transport, identity, id)
     const gone = (): void => realtime.closed(connection, 1000)
     reply.raw.on('close', gone)
     // The response of a request that waits for its turn in a pipeline is told nothing when the client goes.
     request.raw.on('close', gone)
     // The reader may be gone already, as far as Node has noticed.
-    if (reply.raw.destroyed) return realtime.closed(connection, 1006)
+    if (reply.raw.destroyed || request.raw.destroyed) return realtime.closed(connection, 1006)
     try {
       await realtime.welcome(connection, wishes, places)
     } catch (error) {

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
+import type { Connection } from '../core/connection.ts'
 import { RealtimeError, visible } from '../core/errors.ts'
 import { closes } from '../core/protocol.ts'
 import { PollTransport } from '../core/transport/poll.ts'
@@ -48,18 +49,21 @@ export default async function poll (fastify: FastifyInstance): Promise<void> {
     const { wishes, places } = await readingOf(realtime, identity, query.channels, query.cursor)
     const wait = Math.min(MAX_WAIT, query.wait === undefined ? DEFAULT_WAIT : Number(query.wait))
 
+    const id = await realtime.attendance.admit(identity, 'poll')
     let recovered = true
     let finish = (): void => {}
     const finished = new Promise<void>(resolve => { finish = resolve })
     let timer = setTimeout(finish, wait)
     let since = 0
     const gather = (): void => {
-      if (connection.behind.size > 0 && performance.now() - since < CATCH_UP) timer = setTimeout(gather, GATHER)
+      if ((opened.connection?.behind.size ?? 0) > 0 && performance.now() - since < CATCH_UP) timer = setTimeout(gather, GATHER)
       else finish()
     }
+    const opened: { connection?: Connection } = {}
     const transport: PollTransport = new PollTransport(() => {
-      if (transport.length >= MAX_ANSWER) connection.close(closes.shutdown)
-      if (!connection.open) finish()
+      // Without one it was closed as it was opened.
+      if (transport.length >= MAX_ANSWER) opened.connection?.close(closes.shutdown)
+      if (opened.connection?.open !== true) finish()
       if (since > 0) return
       since = performance.now()
       clearTimeout(timer)
@@ -68,15 +72,17 @@ export default async function poll (fastify: FastifyInstance): Promise<void> {
       if (frame.type === 'subscribed' && frame.recovered === false) recovered = false
       if (frame.type === 'shutdown') finish()
     })
-    const connection = realtime.open(transport, identity)
+    const connection = opened.connection = realtime.open(transport, identity, id)
     request.raw.on('close', () => { if (!reply.raw.writableEnded) finish() })
     // The client may be gone already, as far as Node has noticed.
-    if (reply.raw.destroyed) finish()
+    if (reply.raw.destroyed || request.raw.destroyed) finish()
     answering.add(finish)
     try {
       await realtime.welcome(connection, wishes, places)
       await finished
-      const { cursor } = transport
+      const { cursor, ended } = transport
+      if (ended === closes.invalidToken) throw new RealtimeError('unauthorized', 'The token was revoked: get another one.')
+      if (ended === closes.replaced) throw new RealtimeError('rate_limited', 'Another connection of this user took the place of this one, since there are too many: close one of them first.')
       // Its end came before it was anywhere.
       if (cursor === '') throw new RealtimeError('unavailable', 'This poll could not be served: send it again.')
       reply.type('application/json; charset=utf-8').header('cache-control', 'no-store')

@@ -9,6 +9,13 @@ import { WebSocketTransport } from '../core/transport/websocket.ts'
 /** `GET /ws`: a two-way connection. */
 export default async function websocket (fastify: FastifyInstance): Promise<void> {
   const { realtime, dispatch, gate } = fastify
+  /** Of connections that are not WebSockets yet. */
+  const places = new Map<Socket, string>()
+  function giveUp (this: Socket): void {
+    const id = places.get(this)
+    if (id !== undefined) realtime.attendance.giveUp(id)
+    places.delete(this)
+  }
 
   // After the drain: who is still on the way in would be a connection that nobody sends away, and the server would wait for it.
   fastify.addHook('preClose', async () => gate.close())
@@ -20,6 +27,14 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
     schema: { hide: true },
     config: { disableMetrics: true },
     onRequest: fastify.authenticate,
+    preHandler: async request => {
+      if (!request.ws) return
+      const socket = request.raw.socket as Socket
+      const id = await realtime.attendance.admit(request.identity, 'websocket')
+      if (socket.destroyed) return realtime.attendance.giveUp(id)
+      places.set(socket, id)
+      socket.once('close', giveUp)
+    },
     // A refused upgrade ends its connection.
     onSend: async (request, reply) => { if (request.ws) reply.header('connection', 'close') },
     handler: async (_request, reply) => {
@@ -29,7 +44,9 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
     wsHandler: (ws, request) => {
       const socket = request.raw.socket as Socket
       gate.accept(socket)
-      const connection = realtime.open(new WebSocketTransport(ws, socket), request.identity)
+      socket.off('close', giveUp)
+      const connection = realtime.open(new WebSocketTransport(ws, socket), request.identity, places.get(socket))
+      places.delete(socket)
       listen(ws, connection)
       // What the client has sent along waits in its socket: nothing is answered before the welcome.
       ws.pause()

@@ -6,6 +6,9 @@ t.test('commands are taken as the contract has them', async t => {
   t.match(parseCommand({ id: 1, type: 'subscribe', channel: 'chat:lobby' }), { id: 1, type: 'subscribe', channel: 'chat:lobby', position: undefined })
   t.match(parseCommand({ type: 'subscribe', channel: 'chat:lobby', epoch: 'e', offset: 0 }), { id: undefined, position: { epoch: 'e', offset: 0 } })
   t.match(parseCommand({ id: 'x', type: 'unsubscribe', channel: 'chat:lobby' }), { id: 'x', type: 'unsubscribe', channel: 'chat:lobby' })
+  t.match(parseCommand({ type: 'subscribe', channel: 'chat:lobby' }), { presence: false })
+  t.match(parseCommand({ type: 'subscribe', channel: 'chat:lobby', presence: true }), { presence: true })
+  t.strictSame(parseCommand({ id: 2, type: 'presence', channel: 'chat:lobby' }), { id: 2, type: 'presence', channel: 'chat:lobby' })
   t.match(parseCommand({ type: 'auth', token: 'a.b.c' }), { type: 'auth', token: 'a.b.c' })
   t.match(parseCommand({ id: -7, type: 'ping' }), { id: -7, type: 'ping' })
 })
@@ -36,6 +39,7 @@ t.test('what is wrong with a field is a bad request that names the field', async
     [{ id: 'x'.repeat(65), type: 'ping' }, /'id'/], [{ id: true, type: 'ping' }, /'id'/], [{ id: [1], type: 'ping' }, /'id'/],
     [{ type: 'subscribe' }, /channel/], [{ type: 'subscribe', channel: 'lobby' }, /channel/], [{ type: 'subscribe', channel: ['chat:lobby'] }, /channel/],
     [{ type: 'unsubscribe', channel: 7 }, /channel/], [{ type: 'publish', data: 1 }, /channel/],
+    [{ ...subscribe, presence: 1 }, /'presence'/], [{ type: 'presence' }, /channel/], [{ type: 'presence', channel: 'lobby' }, /channel/],
     [{ ...subscribe, epoch: 'e' }, /'offset'/], [{ ...subscribe, offset: 1 }, /'epoch'/], [{ ...subscribe, epoch: '', offset: 1 }, /'epoch'/],
     [{ ...subscribe, epoch: 'e'.repeat(65), offset: 1 }, /'epoch'/], [{ ...subscribe, epoch: 'e', offset: -1 }, /'offset'/], [{ ...subscribe, epoch: 'e', offset: 1.5 }, /'offset'/],
     [{ ...subscribe, epoch: 'e', offset: 2 ** 53 }, /'offset'/], [{ ...subscribe, epoch: 'e', offset: '1' }, /'offset'/], [{ ...subscribe, epoch: null, offset: null }, /'epoch'/],

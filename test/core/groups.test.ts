@@ -3,6 +3,7 @@ import { MemoryBroker } from '../../src/core/broker/memory.ts'
 import { defaultNamespaces } from '../../src/core/channel.ts'
 import { decodeCursor } from '../../src/core/cursor.ts'
 import { backendIdentity, identityOf } from '../../src/core/identity.ts'
+import { MemoryPresence } from '../../src/core/presence/memory.ts'
 import { Realtime } from '../../src/core/realtime.ts'
 import { EventFraming } from '../../src/core/transport/sse.ts'
 import { RecordingTransport } from '../support/transport.ts'
@@ -11,8 +12,10 @@ import { until } from '../support/until.ts'
 async function service (t: Test): Promise<Realtime> {
   const broker = new MemoryBroker()
   t.teardown(() => broker.close())
+  const presence = new MemoryPresence({ broker, namespaces: defaultNamespaces })
+  t.teardown(() => presence.close())
   const realtime = new Realtime({
-    broker, namespaces: defaultNamespaces, heartbeat: 25_000, limits: { maxMessageBytes: 32_768, maxChannels: 128, maxBufferedBytes: 1_048_576, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50 }
+    broker, presence, namespaces: defaultNamespaces, heartbeat: 25_000, limits: { maxMessageBytes: 32_768, maxChannels: 128, maxBufferedBytes: 1_048_576, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50, maxConnectionsPerUser: 0, connectionLimitPolicy: 'reject' as const }
   })
   await realtime.start()
   return realtime

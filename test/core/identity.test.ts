@@ -47,6 +47,14 @@ t.test('what looks like a pattern is text', async t => {
   t.equal(grants.has('chat:.'), true)
 })
 
+t.test('what others learn of a user is any JSON of up to 1024 bytes', async t => {
+  for (const info of ['', 0, false, [], {}, { name: 'Zoë' }, 'x'.repeat(1022), 'é'.repeat(511)]) t.strictSame(identityOf({ sub: 'a', exp, info }).info, info)
+  for (const info of [undefined, null]) t.equal(identityOf({ sub: 'a', exp, info }).info, undefined)
+  for (const info of ['x'.repeat(1023), 'é'.repeat(512), { deep: { text: 'x'.repeat(1024) } }]) {
+    t.throws(() => identityOf({ sub: 'a', exp, info }), { code: 'unauthorized', message: /'info' must be at most 1024 bytes/ })
+  }
+})
+
 t.test('presence is what subscribe grants, until the token says otherwise', async t => {
   t.equal(may(identityOf({ sub: 'a', exp, subscribe: ['chat:*'] }), 'presence', 'chat:lobby'), true)
   t.equal(may(identityOf({ sub: 'a', exp, subscribe: ['chat:*'], presence: [] }), 'presence', 'chat:lobby'), false)

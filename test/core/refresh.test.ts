@@ -1,10 +1,12 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { MemoryBroker } from '../../src/core/broker/memory.ts'
 import { defaultNamespaces } from '../../src/core/channel.ts'
+import { MemoryPresence } from '../../src/core/presence/memory.ts'
 import { RealtimeError } from '../../src/core/errors.ts'
 import { identityOf, type Identity } from '../../src/core/identity.ts'
-import { Realtime, type Policies } from '../../src/core/realtime.ts'
+import { Realtime } from '../../src/core/realtime.ts'
+import type { Policies } from '../../src/core/rights.ts'
 import { LineFraming, RecordingTransport } from '../support/transport.ts'
 
 /** A broker that acknowledges a key only when it is told to. */
@@ -22,17 +24,19 @@ class HeldBroker extends MemoryBroker {
   }
 }
 
-function instance (policies: Policies = {}): { realtime: Realtime, broker: HeldBroker } {
+function instance (t: Test, policies: Policies = {}): { realtime: Realtime, broker: HeldBroker } {
   const broker = new HeldBroker()
-  const limits = { maxChannels: 128, maxMessageBytes: 65_536, maxBufferedBytes: 1_048_576, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50 }
-  return { broker, realtime: new Realtime({ broker, namespaces: defaultNamespaces, limits, heartbeat: 25_000, policies }) }
+  const limits = { maxChannels: 128, maxMessageBytes: 65_536, maxBufferedBytes: 1_048_576, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50, maxConnectionsPerUser: 0, connectionLimitPolicy: 'reject' as const }
+  const presence = new MemoryPresence({ broker, namespaces: defaultNamespaces })
+  t.teardown(() => presence.close())
+  return { broker, realtime: new Realtime({ broker, presence, namespaces: defaultNamespaces, limits, heartbeat: 25_000, policies }) }
 }
 
 const alice = (...subscribe: string[]): Identity => identityOf({ sub: 'alice', exp: 4_000_000_000, subscribe, publish: ['*'] })
 const backlogOf = (transport: RecordingTransport): unknown[] => transport.sent.map(frame => 'channel' in frame ? [frame.type, frame.channel] : [frame.type])
 
 t.test('a right that is lost while a subscription is on its way is lost for it too', async t => {
-  const { realtime, broker } = instance()
+  const { realtime, broker } = instance(t)
   await realtime.start()
   const transport = new RecordingTransport(new LineFraming())
   const connection = realtime.open(transport, alice('chat:*'))
@@ -52,7 +56,7 @@ t.test('a right that is lost while a subscription is on its way is lost for it t
 
 t.test('so it is when a policy was still thinking', async t => {
   let answer: (granted: boolean) => void = () => {}
-  const { realtime } = instance({
+  const { realtime } = instance(t, {
     authorize: (identity, _action, channel) => channel !== 'chat:slow' || identity.grants.subscribe.has('chat:other')
       ? true
       : new Promise(resolve => { answer = resolve })
@@ -71,7 +75,7 @@ t.test('so it is when a policy was still thinking', async t => {
 
 t.test('a policy that fails while a token is refreshed takes the channel away', async t => {
   let failing = false
-  const { realtime } = instance({ authorize: () => { if (failing) throw new Error('the database is away'); return true } })
+  const { realtime } = instance(t, { authorize: () => { if (failing) throw new Error('the database is away'); return true } })
   await realtime.start()
   const transport = new RecordingTransport(new LineFraming())
   const connection = realtime.open(transport, alice('chat:*'))
@@ -85,7 +89,7 @@ t.test('a policy that fails while a token is refreshed takes the channel away', 
 })
 
 t.test('a policy may say no with an error of its own', async t => {
-  const { realtime } = instance({ authorize: () => { throw new RealtimeError('rate_limited', 'Not so often.') } })
+  const { realtime } = instance(t, { authorize: () => { throw new RealtimeError('rate_limited', 'Not so often.') } })
   await realtime.start()
   const connection = realtime.open(new RecordingTransport(new LineFraming()), alice('chat:*'))
   await t.rejects(realtime.subscribe(connection, { channel: 'chat:a' }, () => {}), { code: 'rate_limited' })

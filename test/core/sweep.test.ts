@@ -4,6 +4,7 @@ import { defaultNamespaces } from '../../src/core/channel.ts'
 import type { Connection } from '../../src/core/connection.ts'
 import { backendIdentity, identityOf, type Identity } from '../../src/core/identity.ts'
 import { closes } from '../../src/core/protocol.ts'
+import { MemoryPresence } from '../../src/core/presence/memory.ts'
 import { Realtime } from '../../src/core/realtime.ts'
 import { Sweep } from '../../src/core/sweep.ts'
 import { LineFraming, RecordingTransport } from '../support/transport.ts'
@@ -23,10 +24,12 @@ interface Instance {
 }
 
 function instance (_t: Test, { heartbeat = HEARTBEAT, idleTimeout = IDLE } = {}): Instance {
+  const broker = new MemoryBroker()
   const realtime = new Realtime({
-    broker: new MemoryBroker(),
+    broker,
+    presence: new MemoryPresence({ broker, namespaces: defaultNamespaces }),
     namespaces: defaultNamespaces,
-    limits: { maxChannels: 128, maxMessageBytes: 65_536, maxBufferedBytes: 1_048_576, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50 },
+    limits: { maxChannels: 128, maxMessageBytes: 65_536, maxBufferedBytes: 1_048_576, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50, maxConnectionsPerUser: 0, connectionLimitPolicy: 'reject' as const },
     heartbeat
   })
   const sweep = new Sweep(realtime, { heartbeat, idleTimeout })

@@ -31,6 +31,6 @@ export async function startReady (t: Test, env: Record<string, string> = {}): Pr
 }
 
 /** A file with rules of namespaces, as `CHANNELS_FILE` names it. */
-export function channelsFile (t: Test, rules: Record<string, { history?: { size: number, ttl: number }, publish?: 'clients' | 'backend' }>): string {
+export function channelsFile (t: Test, rules: Record<string, { history?: { size: number, ttl: number }, presence?: boolean, joins?: boolean, publish?: 'clients' | 'backend' }>): string {
   return `${t.testdir({ 'channels.json': JSON.stringify(rules) })}/channels.json`
 }

@@ -6,6 +6,12 @@ import { SECRET } from './token.ts'
 
 const SERVER = fileURLToPath(new URL('../../src/server.js', import.meta.url))
 
+/**
+ * The built-in namespaces, but nobody's coming and going is announced, since those messages would stand between the ones that a test counts.
+ * A test of presence starts its services with an empty `CHANNELS_FILE`.
+ */
+const QUIET = fileURLToPath(new URL('../../../test/support/quiet.json', import.meta.url))
+
 /** What of a test this needs: a place to say how it ends. */
 export interface Owner { teardown (end: () => unknown): unknown }
 
@@ -29,7 +35,7 @@ export const API_KEY = 'api-key-for-tests'
 export async function startService (t: Owner, env: Record<string, string | undefined> = {}, args: string[] = []): Promise<Service> {
   const child = spawn(process.execPath, [...args, SERVER], {
     env: {
-      PATH: process.env.PATH, NODE_ENV: 'production', HOST: '127.0.0.1', PORT: '0', METRICS_PORT: '0', JWT_SECRET: SECRET, API_KEY, MAX_CONNECTIONS_PER_USER: '0', ...env
+      PATH: process.env.PATH, NODE_ENV: 'production', HOST: '127.0.0.1', PORT: '0', METRICS_PORT: '0', JWT_SECRET: SECRET, API_KEY, MAX_CONNECTIONS_PER_USER: '0', CHANNELS_FILE: QUIET, ...env
     },
     stdio: ['ignore', 'pipe', 'pipe']
   })

@@ -6,6 +6,14 @@ export class Places {
   readonly #places = new Map<string, { readonly channel: string, position: Position | undefined }>()
   #head: Buffer | undefined
   #cursor: string | undefined
+  #changed = false
+
+  get changed (): boolean { return this.#changed }
+  set changed (changed: boolean) {
+    if (changed === this.#changed) return
+    this.#changed = changed
+    this.#head = this.#cursor = undefined
+  }
 
   place (key: string, channel: string, position: Position | undefined): void {
     if (!this.#places.has(key)) this.#head = undefined
@@ -31,7 +39,7 @@ export class Places {
   }
 
   get cursor (): string {
-    this.#head ??= cursorHead(Array.from(this.#places.values(), ({ channel }) => channel)).head
+    this.#head ??= cursorHead(Array.from(this.#places.values(), ({ channel }) => channel), this.#changed).head
     this.#cursor ??= encodeCursor(this.#head, Array.from(this.#places.values(), ({ position }) => position))
     return this.#cursor
   }

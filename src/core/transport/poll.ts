@@ -22,6 +22,7 @@ export class PollTransport implements Transport {
   readonly #heard: () => void
   readonly #told: (frame: ControlFrame) => void
   #length = 0
+  #ended: Close | undefined
   #cursor = ''
 
   /**
@@ -37,6 +38,9 @@ export class PollTransport implements Transport {
 
   /** Bytes that were collected. */
   get length (): number { return this.#length }
+
+  /** Why it was closed, once it was. */
+  get ended (): Close | undefined { return this.#ended }
 
   /** Where the reader is after what was collected. It stays when the connection is closed, which leaves its channels. */
   get cursor (): string { return this.#cursor }
@@ -58,6 +62,10 @@ export class PollTransport implements Transport {
 
   drained (callback: () => void): void { setImmediate(callback) }
   heartbeat (): void {}
-  close (_close: Close): void { this.#heard() }
+  close (close: Close): void {
+    this.#ended ??= close
+    this.#heard()
+  }
+
   destroy (): void { this.#heard() }
 }

@@ -82,6 +82,8 @@ const CLOSE_TIMEOUT = 2000
 /** Errors that a stream's reader is told of before it ends, by close code. A reader that is too slow would never hear it. */
 const farewells = new Map<number, ControlFrame>([
   [closes.expired.code, { type: 'error', code: 'unauthorized', message: 'The token has expired: come back with a fresh one.', retry: false }],
+  [closes.replaced.code, { type: 'error', code: 'rate_limited', message: 'Another connection of this user took the place of this one, since there are too many: close this one for good.', retry: false }],
+  [closes.invalidToken.code, { type: 'error', code: 'unauthorized', message: 'The token was revoked: come back with another one.', retry: false }],
   [closes.disconnected.code, { type: 'error', code: 'forbidden', message: 'Disconnected by the backend.', retry: false }]
 ])
 
@@ -122,7 +124,7 @@ export class SseTransport implements Transport {
 
   send (frame: ControlFrame): void {
     // With these the reader's place is known, so a stream that breaks before the first message goes on from there.
-    const id = frame.type === 'subscribed' || frame.type === 'gap' ? this.framing.cursor : undefined
+    const id = frame.type === 'subscribed' || frame.type === 'unsubscribed' || frame.type === 'gap' ? this.framing.cursor : undefined
     this.text(encodeEvent({ id, event: `$${frame.type}`, data: JSON.stringify(frame) }))
   }
 
@@ -132,6 +134,8 @@ export class SseTransport implements Transport {
 
   close ({ code }: Close): void {
     const farewell = farewells.get(code)
+    // An EventSource comes back by itself, and two that take each other's place would do so without end: not too often, then.
+    if (code === closes.replaced.code) this.text(encodeRetry(30_000 + Math.random() * 30_000))
     if (farewell !== undefined) this.send(farewell)
     const response = this.#response
     const { socket } = response

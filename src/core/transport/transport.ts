@@ -19,6 +19,8 @@ export interface CursorFraming extends Framing {
   leave (key: string): void
   /** Whether the channel is taken in. */
   has (key: string): boolean
+  /** Whether its channels were changed while it was live, which cursors say. */
+  changed: boolean
   /** Where the reader is in a channel. */
   at (key: string): Position | undefined
   /** Of all channels. */

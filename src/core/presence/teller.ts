@@ -1,0 +1,142 @@
+import { DEADLINE, reasonOf, type Log } from '../broker/link.ts'
+import type { RedisBroker } from '../broker/redis.ts'
+import type { Call } from '../broker/scripts.ts'
+import type { Observer } from '../observer.ts'
+import type { Announcer } from './keys.ts'
+import type { Lease } from './lease.ts'
+import type { PresenceSink } from './presence.ts'
+import { joined, type Names } from './scripts.ts'
+import { said, tally } from './sweeper.ts'
+import type { Wish, Wishes } from './wishes.ts'
+
+/** Most wishes in one pipeline. */
+const BATCH = 500
+
+export interface TellerOptions {
+  readonly broker: RedisBroker
+  readonly names: Names
+  readonly lease: Lease
+  readonly wishes: Wishes
+  readonly announcer: Announcer
+  readonly observer: Observer
+  readonly log: Log
+}
+
+/** Tells Redis what an instance wants, until it has it: all of one event-loop turn in one pipeline, and one pipeline at a time. */
+export class Teller {
+  readonly #options: TellerOptions
+  /** What is gone and still on the list of this instance. */
+  readonly #released = new Set<string>()
+  sink: PresenceSink | undefined
+  #flight: Promise<void> | undefined
+  #scheduled = false
+  #complained = false
+  #closed = false
+  /** Until when something that was given up may still be carried out; `performance.now()`. */
+  #hold = -Infinity
+
+  constructor (options: TellerOptions) { this.#options = options }
+
+  /** Has everything told at the end of this turn. */
+  schedule (): void {
+    if (this.#scheduled || this.#closed) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      // What is on its way comes back here.
+      if (this.#flight === undefined && !this.#closed) void this.flush()
+    })
+  }
+
+  /** Tells as much as one pipeline holds. Never rejects: what fails is tried again. */
+  async flush (): Promise<void> {
+    await (this.#flight ??= this.#tell().finally(() => { this.#flight = undefined }))
+  }
+
+  /** Tells everything that is wanted now, as far as Redis takes it. */
+  async flushed (): Promise<void> {
+    for (let rounds = Math.ceil(this.#options.wishes.open / BATCH) + 1; rounds > 0 && this.#options.wishes.open > 0; rounds--) await this.flush()
+  }
+
+  /** A request was given up: nothing is told before it can't be carried out any more, since it would come later than what is told after it. */
+  hold (): void { this.#hold = performance.now() + DEADLINE }
+
+  /** Something that came to nothing is on the list of this instance. */
+  release (id: string): void { this.#released.add(id) }
+
+  close (): void { this.#closed = true }
+
+  async #tell (): Promise<void> {
+    const { broker, names, lease, wishes } = this.#options
+    if (!lease.held || performance.now() < this.#hold) return
+    const batch = wishes.next(BATCH).map(wish => ({ wish, version: wish.version, wanted: wish.wanted, how: wish.how }))
+    const on = batch.flatMap(({ wish, wanted }) => wanted ? [wish.id] : [])
+    for (const id of on) this.#released.delete(id)
+    const off = [...this.#released].slice(0, BATCH)
+    if (batch.length === 0 && off.length === 0) return
+    const lost = batch.flatMap(({ wish, wanted, how }) => !wanted && how === 'lost' ? [joined(wish, wish.user)] : [])
+    const calls = batch.map(({ wish }) => this.#call(wish))
+    for (const { wish, wanted } of batch) {
+      wish.told = true
+      // From here on the others may hear that it has gone, so that its coming back is news.
+      if (!wanted) wish.known = false
+    }
+
+    let answers: unknown[]
+    try {
+      answers = await broker.run([names.list(lease.name, lease.until, on, off), names.note(lost), ...calls])
+    } catch {
+      this.hold()
+      return
+    }
+    const [listed, noted, ...rest] = answers
+    if (said(listed) === 'done') for (const id of off) this.#released.delete(id)
+    this.#count(batch, rest)
+    const failures = batch.flatMap(({ wish, version, wanted, how }, i) => {
+      const answer = rest[i]
+      const word = said(answer)
+      if (wanted && word === 'full') {
+        this.#displace(wish, version)
+      } else if (wanted ? word === 'in' && said(listed) === 'done' : word === 'out' && (how === 'exit' || said(noted) === 'done')) {
+        wishes.done(wish, version)
+        if (!wanted && wish.version === version) this.release(wish.id)
+      } else {
+        wishes.defer(wish)
+        return [answer, listed, noted]
+      }
+      return []
+    })
+    this.#complain(failures.find(answer => answer instanceof Error))
+    // What fails has time until the next tick.
+    if (failures.length === 0 && (wishes.open > 0 || this.#released.size > BATCH)) this.schedule()
+  }
+
+  #call (wish: Wish): Call {
+    const { names, lease: { name, until }, announcer } = this.#options
+    const { own, room, occupant: { user, connection, transport }, info, limit, since, known } = wish
+    if (!wish.wanted) return names.exit(wish, until, announcer.of('went', own, room, user), { connection, how: wish.how })
+    const message = known ? undefined : announcer.of('came', own, room, user, info === '' ? undefined : JSON.parse(info))
+    return names.enter(wish, until, message, { connection, instance: name, user: wish.user, since, transport, info, max: limit?.max ?? 0, policy: 'reject' })
+  }
+
+  /** Others have taken its place while this instance was away. */
+  #displace (wish: Wish, version: number): void {
+    if (wish.version !== version) return
+    this.#options.wishes.refused(wish)
+    this.release(wish.id)
+    this.sink?.displaced(wish.occupant.connection)
+  }
+
+  #count (batch: ReadonlyArray<{ wish: Wish, wanted: boolean }>, answers: readonly unknown[]): void {
+    for (const change of ['came', 'went'] as const) {
+      const mine = answers.filter((_, i) => batch[i]?.wanted === (change === 'came'))
+      tally(this.#options.observer, mine, batch.filter(({ wanted }) => wanted === (change === 'came')).map(({ wish }) => wish), change)
+    }
+  }
+
+  /** Says once that Redis refuses, whatever it refuses and how often. */
+  #complain (failure: Error | undefined): void {
+    if (failure !== undefined && !this.#complained) this.#options.log.warn({ reason: reasonOf(failure) }, 'Redis refuses to say who is here; trying again')
+    this.#complained = failure !== undefined
+  }
+}

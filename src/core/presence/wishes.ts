@@ -1,0 +1,172 @@
+import type { ConnectionLimit, Occupant, Room } from './presence.ts'
+import { joined, type Spot } from './scripts.ts'
+
+/** A connection in a place, as this instance wants it. */
+export interface Wish extends Spot {
+  /** Names it among the entries of an instance. */
+  readonly id: string
+  readonly occupant: Occupant
+  readonly room: Room
+  /** The user as a JSON text. */
+  readonly user: string
+  readonly since: number
+  /** Only of a user's own place. */
+  readonly limit?: ConnectionLimit
+  /** A JSON text; empty for none. */
+  info: string
+  /** Whether it is to be there. */
+  wanted: boolean
+  /** How it went: by its own wish, or because the connection was lost. */
+  how: 'exit' | 'lost'
+  /** Whether the server may know of it. */
+  told: boolean
+  /** Whether the others have heard of it before, so that it is not announced again. */
+  known: boolean
+  /** Grows with every change, so that an answer to what was wanted before is not taken for one to this. */
+  version: number
+}
+
+interface Stay {
+  readonly occupant: Occupant
+  readonly key: string
+  /** By key: the own place and rooms, those too that are to be left and where that was not carried out yet. */
+  readonly rooms: Map<string, Wish>
+  readonly own: Wish
+}
+
+/** What an instance wants to be true of its connections, and what of that is still to be carried out. Nothing here waits for anything. */
+export class Wishes {
+  readonly #stays = new Map<string, Stay>()
+  /** What differs from what the server was last heard to have, longest first. */
+  readonly #open = new Set<Wish>()
+  /** What has to be carried out before this instance is itself again. */
+  readonly #owed = new Set<Wish>()
+
+  /** How many are still to be carried out. */
+  get open (): number { return this.#open.size }
+  get owed (): number { return this.#owed.size }
+
+  /** How many users have a connection here. */
+  get users (): number { return new Set(Array.from(this.#stays.values(), ({ key }) => key)).size }
+
+  has (connection: string): boolean { return this.#stays.has(connection) }
+
+  get connections (): Iterable<string> { return this.#stays.keys() }
+
+  /** The own place of a connection that is about to come. */
+  own (occupant: Occupant, room: Room, limit: ConnectionLimit): Wish {
+    return {
+      own: true, key: room.key, id: joined({ own: true, key: room.key }, occupant.connection), occupant, room, user: JSON.stringify(occupant.user), since: occupant.since, limit, info: '', wanted: true, how: 'lost', told: true, known: false, version: 0
+    }
+  }
+
+  /** The server has taken the connection in. */
+  admit (own: Wish): void {
+    own.known = true
+    this.#stays.set(own.occupant.connection, { occupant: own.occupant, key: own.key, rooms: new Map(), own })
+  }
+
+  /** It can't be known whether the server has taken the connection in; it must not. */
+  undo (own: Wish): void {
+    this.#leave(own, 'lost')
+  }
+
+  enter (connection: string, room: Room, info: unknown): void {
+    const stay = this.#stays.get(connection)
+    if (stay === undefined) return
+    const { occupant } = stay
+    const text = info === undefined ? '' : JSON.stringify(info)
+    const wish = stay.rooms.get(room.key)
+    if (wish === undefined) {
+      const spot = { own: false, key: room.key }
+      const made: Wish = {
+        ...spot, id: joined(spot, connection), occupant, room, user: stay.own.user, since: Date.now(), info: text, wanted: true, how: 'exit', told: false, known: false, version: 0
+      }
+      stay.rooms.set(room.key, made)
+      this.#open.add(made)
+    } else if (!wish.wanted || wish.info !== text) {
+      wish.wanted = true
+      wish.info = text
+      this.touch(wish)
+    }
+  }
+
+  exit (connection: string, key: string): void {
+    const wish = this.#stays.get(connection)?.rooms.get(key)
+    if (wish?.wanted === true) this.#leave(wish, 'exit')
+  }
+
+  disconnect (connection: string): void {
+    const stay = this.#stays.get(connection)
+    if (stay === undefined) return
+    this.#stays.delete(connection)
+    for (const wish of stay.rooms.values()) if (wish.wanted) this.#leave(wish, 'lost')
+    this.#leave(stay.own, 'lost')
+  }
+
+  /** Everything has to be said again. `known`: what the others have heard of they have not been told otherwise. */
+  owe (known: boolean): void {
+    for (const { own, rooms } of this.#stays.values()) {
+      for (const wish of [own, ...rooms.values()]) {
+        wish.known &&= known
+        this.oweOne(wish)
+      }
+    }
+  }
+
+  /** It has to be said again, before this instance is itself again. */
+  oweOne (wish: Wish): void {
+    this.touch(wish)
+    if (wish.wanted) this.#owed.add(wish)
+  }
+
+  /** It has to be said again. */
+  touch (wish: Wish): void {
+    wish.version++
+    this.defer(wish)
+  }
+
+  /** Not now: what fails again and again does not keep the others waiting. */
+  defer (wish: Wish): void {
+    this.#open.delete(wish)
+    this.#open.add(wish)
+  }
+
+  /** The next ones to carry out. */
+  next (count: number): Wish[] {
+    const list: Wish[] = []
+    for (const wish of this.#open) {
+      if (list.length === count) break
+      list.push(wish)
+    }
+    return list
+  }
+
+  /** The server has what was wanted at this version. */
+  done (wish: Wish, version: number): void {
+    if (wish.version !== version) return
+    this.#settle(wish)
+    wish.known = wish.wanted
+    const stay = this.#stays.get(wish.occupant.connection)
+    if (!wish.wanted && stay?.rooms.get(wish.key) === wish) stay.rooms.delete(wish.key)
+  }
+
+  /** The server has no room for it, and there is no use in asking again. */
+  refused (wish: Wish): void { this.#settle(wish) }
+
+  #settle (wish: Wish): void {
+    this.#open.delete(wish)
+    this.#owed.delete(wish)
+  }
+
+  #leave (wish: Wish, how: Wish['how']): void {
+    wish.wanted = false
+    wish.how = how
+    this.#owed.delete(wish)
+    // What came to nothing before anybody was told is nothing.
+    if (wish.told) return this.touch(wish)
+    wish.version++
+    this.#open.delete(wish)
+    this.#stays.get(wish.occupant.connection)?.rooms.delete(wish.key)
+  }
+}
