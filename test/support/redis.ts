@@ -5,6 +5,7 @@ import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 import { program } from './programs.ts'
 
@@ -71,6 +72,16 @@ export async function startRedis (t: Test, { args = [] }: RedisServerOptions = {
     pause () { current.kill('SIGSTOP') },
     resume () { current.kill('SIGCONT') }
   }
+}
+
+/** A connection of a test's own to a server, for what no instance would do. Closed with the test. */
+export function redisClient (t: Pick<Test, 'teardown'>, { url }: RedisServer): Redis {
+  const redis = new Redis(url)
+  t.teardown(async () => {
+    redis.disconnect()
+    if (redis.status !== 'end') await once(redis, 'end')
+  })
+  return redis
 }
 
 /** A TCP port of 127.0.0.1 that nobody listens on at this moment. */

@@ -1,14 +1,13 @@
-import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { Receipt } from '../../../src/core/broker/broker.ts'
 import { resume } from '../../../src/core/position.ts'
 import type { Position } from '../../../src/core/protocol.ts'
 import { dataOf } from '../../contracts/pair.ts'
 import { message, redisInstance } from '../../support/broker.ts'
-import { startRedis, type RedisServer } from '../../support/redis.ts'
+import { redisClient, startRedis, type RedisServer } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
 
 const KEY = '/chat:log'
@@ -74,7 +73,7 @@ t.test('an older snapshot is a fork: who was there is told, and no position has 
 t.test('after FLUSHALL all begins anew, in an epoch that never was, even between publishes that travel together', async t => {
   const redis = await startRedis(t)
   const instance = await started(t, redis)
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const positions: Position[] = []
   const flight: Array<Promise<Receipt>> = []
   for (let round = 0; round < 40; round++) {
@@ -106,7 +105,7 @@ t.test('after FLUSHALL all begins anew, in an epoch that never was, even between
 t.test('a standing that is lost alone takes the log with it; a log that is lost alone leaves its positions', async t => {
   const redis = await startRedis(t)
   const instance = await started(t, redis)
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const [{ epoch } = { epoch: '' }] = await say(instance, 1, 5)
   await admin.del(`carillon:{${KEY}}:l`)
   let page = await instance.app.broker.read(KEY, 0, 10)
@@ -130,7 +129,7 @@ t.test('a standing that is lost alone takes the log with it; a log that is lost 
 t.test('scripts that Redis forgets are brought again, and publishes keep their order', async t => {
   const redis = await startRedis(t)
   const instance = await started(t, redis)
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   await instance.app.broker.subscribe(KEY)
   const enough = new AbortController()
   const flusher = (async () => {
@@ -159,7 +158,7 @@ t.test('a Redis without memory takes nothing, leaves nothing half-done, and serv
   const redis = await startRedis(t, { args: ['--maxmemory-policy', 'noeviction'] })
   const instance = await started(t, redis)
   const { broker } = instance.app
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   await Promise.all([KEY, '/chat:new', '/live:a'].map(async key => await broker.subscribe(key)))
   const [{ epoch } = { epoch: '' }] = await say(instance, 1, 3)
   await until(() => instance.heard.length === 3, 'they are delivered')
@@ -214,7 +213,7 @@ t.test('the eight newest forks are kept; who is older than that is told', async 
 
 t.test('a server that followed another for a while begins an epoch, though it is the same process', async t => {
   const [one, two] = await Promise.all([startRedis(t), startRedis(t)])
-  const [admin, admin2] = [ask(t, one), ask(t, two)]
+  const [admin, admin2] = [redisClient(t, one), redisClient(t, two)]
   const instance = await started(t, one)
   await say(instance, 1, 5)
   await follow(admin2, one)
@@ -273,13 +272,4 @@ async function follow (admin: Redis, { port }: RedisServer): Promise<void> {
 
 function unique (t: Test, positions: readonly Position[]): void {
   t.equal(new Set(positions.map(({ epoch, offset }) => `${epoch} ${offset}`)).size, positions.length, 'no position was given twice')
-}
-
-function ask (t: Test, { url }: RedisServer): Redis {
-  const redis = new Redis(url)
-  t.teardown(async () => {
-    redis.disconnect()
-    if (redis.status !== 'end') await once(redis, 'end')
-  })
-  return redis
 }

@@ -1,12 +1,10 @@
-import { once } from 'node:events'
 import type { FastifyInstance } from 'fastify'
-import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { REMEMBERED_KEYS } from '../../../src/core/broker/witness.ts'
 import { resume } from '../../../src/core/position.ts'
 import type { Position } from '../../../src/core/protocol.ts'
 import { message, redisInstance } from '../../support/broker.ts'
-import { startRedis, type RedisServer } from '../../support/redis.ts'
+import { redisClient, startRedis, type RedisServer } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
 
 /*
@@ -75,7 +73,7 @@ for (const how of ['has published', 'has heard', 'has read', 'has readers', 'was
 t.test('after FLUSHALL a log says that it is not the first of its channel, to whoever was there before anything was said', async t => {
   const redis = await startRedis(t)
   const [one, other] = await Promise.all([started(t, redis), started(t, redis)])
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const [{ epoch } = { epoch: '' }] = await say(one, 3)
   await admin.flushall()
   const page = await one.app.broker.read(KEY, 0, 10)
@@ -93,7 +91,7 @@ t.test('after FLUSHALL a log says that it is not the first of its channel, to wh
 t.test('a report that comes late ends the epoch that has begun meanwhile, so that those who went on without a word are told', async t => {
   const redis = await startRedis(t)
   const [knower, other] = await Promise.all([started(t, redis), started(t, redis)])
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const [{ epoch } = { epoch: '' }] = await say(knower, 10)
   await admin.hset(STANDING, { s: 7, r: 'before' })
   await admin.del(`carillon:{${KEY}}:l`)
@@ -115,7 +113,7 @@ t.test('however many know, and however little, a loss ends one epoch', async t =
   const redis = await startRedis(t)
   const instances = await Promise.all(Array.from({ length: 4 }, async () => await started(t, redis)))
   const [one, two, three, four] = instances as [Started, Started, Started, Started]
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   await say(one, 5)
   await two.app.broker.read(KEY, undefined, 0)
   await one.app.redis.command.save()
@@ -144,7 +142,7 @@ t.test('a clean restart loses nothing, and nothing is written for it', async t =
   const redis = await startRedis(t, { args: ['--appendonly', 'yes', '--appendfsync', 'always'] })
   const instances = await Promise.all([started(t, redis), started(t, redis)])
   const [one, other] = instances as [Started, Started]
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const keys = Array.from({ length: 1200 }, (_, n) => `/chat:room-${n}`)
   await Promise.all(keys.map(async key => await one.app.broker.publish(key, message(1, { log }))))
   await Promise.all(keys.map(async key => await other.app.broker.subscribe(key)))
@@ -164,7 +162,7 @@ t.test('a clean restart loses nothing, and nothing is written for it', async t =
 t.test('what Redis does not take is said again, and until then nobody is told that all is well', async t => {
   const redis = await startRedis(t)
   const one = await started(t, redis)
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const [{ epoch } = { epoch: '' }] = await say(one, 10)
   await admin.hset(STANDING, 's', 7)
   await admin.config('SET', 'min-replicas-to-write', '1')
@@ -176,7 +174,7 @@ t.test('what Redis does not take is said again, and until then nobody is told th
 t.test('a Redis without memory takes it', async t => {
   const redis = await startRedis(t, { args: ['--maxmemory-policy', 'noeviction'] })
   const one = await started(t, redis)
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const [{ epoch } = { epoch: '' }] = await say(one, 10)
   await say(one, 1, '/chat:gone')
   await admin.hset(STANDING, 's', 7)
@@ -195,7 +193,7 @@ t.test('of channels without readers the newest are remembered, and of those with
     if (i === 0) one.readers.set(keys[1] as string, receipts[1]?.position as Position)
   }
   await one.app.broker.subscribe(keys[1] as string)
-  await ask(t, redis).flushall()
+  await redisClient(t, redis).flushall()
   await restarted(redis, one)
   const lost = async (n: number): Promise<number> => (await one.app.broker.read(keys[n] as string, 0, 1)).lost.size
   t.strictSame(await Promise.all([0, 1, REMEMBERED_KEYS + 1, 2 * REMEMBERED_KEYS].map(lost)), [0, 1, 1, 1])
@@ -233,13 +231,4 @@ async function lose (redis: RedisServer, instance: Started, { kept, lost }: { ke
 async function restarted (redis: RedisServer, ...instances: Started[]): Promise<void> {
   await redis.restart()
   await until(() => instances.every(({ app }) => app.broker.health() === undefined), 'all are back')
-}
-
-function ask (t: Test, { url }: RedisServer): Redis {
-  const redis = new Redis(url)
-  t.teardown(async () => {
-    redis.disconnect()
-    if (redis.status !== 'end') await once(redis, 'end')
-  })
-  return redis
 }

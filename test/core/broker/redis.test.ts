@@ -1,6 +1,5 @@
-import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { REMEMBERED } from '../../../src/core/broker/broker.ts'
 import { silent } from '../../../src/core/observer.ts'
@@ -8,7 +7,7 @@ import { brokerContract } from '../../contracts/broker.ts'
 import { dataOf } from '../../contracts/pair.ts'
 import { message, redisInstance, type RedisBrokerOptions } from '../../support/broker.ts'
 import { startProxy } from '../../support/proxy.ts'
-import { startRedis, type RedisServer } from '../../support/redis.ts'
+import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
 
 const server = await startRedis(t)
@@ -57,7 +56,7 @@ t.test('services with different prefixes share a Redis and hear nothing of each 
 t.test('publishes of one turn are one write', async t => {
   const redis = await startRedis(t)
   const { broker } = await started(t, { url: redis.url })
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const before = await info(admin, 'stats', 'total_reads_processed')
   await Promise.all(Array.from({ length: 1000 }, (_, n) => broker.publish('/chat:lobby', message(n))))
   const reads = await info(admin, 'stats', 'total_reads_processed') - before
@@ -68,7 +67,7 @@ t.test('publishes of one turn are one write', async t => {
 t.test('publishes that are numbered and stored are one write too', async t => {
   const redis = await startRedis(t)
   const { broker } = await started(t, { url: redis.url })
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const log = { size: 10_000, ttl: 60_000 }
   await broker.publish('/chat:lobby', message(0, { log }))
   const before = await info(admin, 'stats', 'total_reads_processed')
@@ -80,7 +79,7 @@ t.test('publishes that are numbered and stored are one write too', async t => {
 t.test('what is kept in Redis is named after its channel, and none of it for ever', async t => {
   const redis = await startRedis(t)
   const { broker } = await started(t, { url: redis.url, prefix: 'kept' })
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const day = 86_400_000
   await broker.publish('/chat:a', message(1, { log: { size: 10, ttl: 60_000 }, messageId: 'one', from: 'ann' }))
   await broker.publish('/chat:a', message(2, { volatile: true, messageId: 'two' }))
@@ -112,7 +111,7 @@ t.test('what is kept in Redis is named after its channel, and none of it for eve
 t.test('an entry of the log has its offset as its id, and holds what was sent', async t => {
   const redis = await startRedis(t)
   const { broker } = await started(t, { url: redis.url })
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const { position } = await broker.publish('/chat:a', message('hi', { at: 5, exclude: 'c-1', log: { size: 10, ttl: 60_000 } }))
   t.strictSame(await admin.xrange('carillon:{/chat:a}:l', '-', '+'), [['1-0', ['m', `2;5;;c-1;${position?.epoch};1;message\n{"offset":1,"type":"message","channel":"chat:lobby","id":"m","event":"message","at":5,"data":"hi"}`]]])
 })
@@ -120,7 +119,7 @@ t.test('an entry of the log has its offset as its id, and holds what was sent', 
 t.test('a log that others have written to is read up to the hole, and what comes before it has expired', async t => {
   const redis = await startRedis(t)
   const { broker } = await started(t, { url: redis.url })
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const log = { size: 100, ttl: 60_000 }
   for (let n = 1; n <= 40; n++) await broker.publish('/chat:a', message(n, { log }))
   const key = 'carillon:{/chat:a}:l'
@@ -146,7 +145,7 @@ t.test('a log that others have written to is read up to the hole, and what comes
 t.test('subscriptions of one turn travel in commands of at most 512 Redis channels', async t => {
   const redis = await startRedis(t)
   const { broker } = await started(t, { url: redis.url })
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   const keys = Array.from({ length: 1300 }, (_, n) => `/chat:room${n}`)
   await Promise.all(keys.map(key => broker.subscribe(key)))
   t.match(await admin.info('commandstats'), /cmdstat_subscribe:calls=4,/, '1,300 in three, and one for the probe')
@@ -164,7 +163,7 @@ t.test('subscriptions of one turn travel in commands of at most 512 Redis channe
 t.test('what is not a message is passed over and logged as a count', async t => {
   const lines: string[] = []
   const { broker, heard } = await started(t, { url: server.url, prefix: 'garbage', log: line => { lines.push(line) } })
-  const admin = ask(t, server)
+  const admin = redisClient(t, server)
   await broker.subscribe('/chat:lobby')
   for (const payload of ['', 'hello', '9;1;;;message\n{}', Buffer.from([0xff, 0xfe, 0]), '\n']) await admin.publish('garbage:m:/chat:lobby', payload)
   await broker.publish('/chat:lobby', message('good'))
@@ -187,7 +186,7 @@ t.test('round trips are measured on both connections, with keys subscribed and w
 
 t.test('a subscribe that Redis refuses is rejected in time, leaves nothing, and works once Redis allows it', async t => {
   const redis = await startRedis(t)
-  const admin = ask(t, redis)
+  const admin = redisClient(t, redis)
   await admin.call('ACL', 'SETUSER', 'limited', 'on', '>secret', '~*', '+@all', 'resetchannels')
   const lines: string[] = []
   const { broker, heard } = await started(t, { url: `redis://limited:secret@127.0.0.1:${redis.port}`, log: line => { lines.push(line) } })
@@ -217,7 +216,7 @@ t.test('a subscribe that Redis refuses is rejected in time, leaves nothing, and 
 t.test('an acknowledgement of an earlier subscribe does not stand for a later one', async t => {
   const proxy = await startProxy(t, server.port)
   const { broker, heard } = await started(t, { url: `redis://127.0.0.1:${proxy.port}`, prefix: 'stale' })
-  const admin = ask(t, server)
+  const admin = redisClient(t, server)
   proxy.hold('down')
   const first = broker.subscribe('/chat:lobby').catch((error: unknown) => error)
   await until(async () => (await admin.pubsub('CHANNELS', 'stale:*')).length === 1, 'Redis has the first')
@@ -256,15 +255,6 @@ async function started (t: Test, options: RedisBrokerOptions) {
   const heard: unknown[] = []
   await broker.start({ deliver (_key, message) { heard.push(dataOf(message)) }, interrupted () {} })
   return { broker, heard }
-}
-
-function ask (t: Test, { url }: RedisServer): Redis {
-  const redis = new Redis(url)
-  t.teardown(async () => {
-    redis.disconnect()
-    if (redis.status !== 'end') await once(redis, 'end')
-  })
-  return redis
 }
 
 async function info (redis: Redis, section: string, field: string): Promise<number> {
