@@ -144,9 +144,9 @@ export class Realtime implements ConnectionOwner {
    */
   async welcome (connection: Connection, wishes: readonly Visit[] = [], places?: ReadonlyMap<string, Position>): Promise<void> {
     const own = connection.identity.own.filter(channel => rulesOf(this.#namespaces, channel) !== undefined)
-    const mine = own.map(channel => ({ channel, position: places && (places.get(channel) ?? 'start' as const) }))
+    const given = new Map(wishes.map(({ channel, position }) => [channel, position]))
+    const mine = own.map(channel => ({ channel, position: given.get(channel) ?? (places && (places.get(channel) ?? 'start' as const)) }))
     const asked = wishes.filter(({ channel }) => !own.includes(channel))
-    const told = new Set(wishes.map(({ channel }) => channel))
     await this.attendance.join(connection, [...mine, ...asked], () => {
       connection.send({
         type: 'welcome',
@@ -159,7 +159,7 @@ export class Realtime implements ConnectionOwner {
       })
     }, (channel, resumed) => {
       // Nobody asked for an own channel in which nothing was missed.
-      if (told.has(channel) || resumed.recovered === false || (resumed.replay ?? 0) > 0) connection.send({ type: 'subscribed', channel, ...resumed })
+      if (given.has(channel) || resumed.recovered === false || (resumed.replay ?? 0) > 0) connection.send({ type: 'subscribed', channel, ...resumed })
     })
   }
 

@@ -17,7 +17,7 @@ const schema = {
   summary: 'A stream of server-sent events',
   tags: ['client'],
   querystring: Type.Object({
-    channels: Type.Optional(Type.String({ description: 'Comma-separated channels; the own ones (user:, tenant:) come unasked' })),
+    channels: Type.Optional(Type.String({ description: 'Comma-separated channels, each with ~epoch~offset behind it to go on from there; the own ones (user:, tenant:) come unasked' })),
     cursor: Type.Optional(Type.String({ description: 'The last id that was heard; a Last-Event-ID header wins over it' })),
     presence: Type.Optional(Type.Union([Type.Literal('true'), Type.Literal('false')], { description: 'true: who is there is told after each $subscribed, where it is known' })),
     ticket: Type.Optional(Type.String({ description: 'One-time ticket from POST /tickets' }))

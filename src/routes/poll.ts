@@ -21,7 +21,7 @@ const schema = {
   summary: 'Long-poll, for clients that can have no stream',
   tags: ['client'],
   querystring: Type.Object({
-    channels: Type.Optional(Type.String({ description: 'Comma-separated channels; without them, those of the cursor' })),
+    channels: Type.Optional(Type.String({ description: 'Comma-separated channels, each with ~epoch~offset behind it to go on from there; without them, those of the cursor' })),
     cursor: Type.Optional(Type.String({ description: 'From the last answer' })),
     wait: Type.Optional(Type.String({ description: `ms to wait when there is nothing, up to ${MAX_WAIT}`, pattern: '^[0-9]{1,6}$' })),
     ticket: Type.Optional(Type.String({ description: 'One-time ticket from POST /tickets' }))
@@ -80,13 +80,13 @@ export default async function poll (fastify: FastifyInstance): Promise<void> {
     try {
       await realtime.welcome(connection, wishes, places)
       await finished
-      const { cursor, ended } = transport
+      const { cursor, positions, ended } = transport
       if (ended === closes.invalidToken) throw new RealtimeError('unauthorized', 'The token was revoked: get another one.')
       if (ended === closes.replaced) throw new RealtimeError('rate_limited', 'Another connection of this user took the place of this one, since there are too many: close one of them first.')
       // Its end came before it was anywhere.
       if (cursor === '') throw new RealtimeError('unavailable', 'This poll could not be served: send it again.')
       reply.type('application/json; charset=utf-8').header('cache-control', 'no-store')
-      return `{"cursor":${JSON.stringify(cursor)},"messages":[${transport.messages}],"recovered":${recovered}}`
+      return `{"cursor":${JSON.stringify(cursor)},"messages":[${transport.messages}],"recovered":${recovered},"positions":${JSON.stringify(positions)}}`
     } catch (error) {
       throw visible(error)
     } finally {

@@ -38,6 +38,11 @@ export class Places {
     this.#cursor = undefined
   }
 
+  /** The same, in the open; channels without a log are not in it. */
+  get positions (): Array<[channel: string, position: Position]> {
+    return Array.from(this.#places.values()).flatMap(({ channel, position }) => position === undefined ? [] : [[channel, position] as [string, Position]])
+  }
+
   get cursor (): string {
     this.#head ??= cursorHead(Array.from(this.#places.values(), ({ channel }) => channel), this.#changed).head
     this.#cursor ??= encodeCursor(this.#head, Array.from(this.#places.values(), ({ position }) => position))

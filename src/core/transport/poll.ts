@@ -1,4 +1,4 @@
-import type { Close, ControlFrame } from '../protocol.ts'
+import type { Close, ControlFrame, Position } from '../protocol.ts'
 import type { Message } from '../message.ts'
 import { Places } from './places.ts'
 import type { CursorFraming, Transport } from './transport.ts'
@@ -17,13 +17,14 @@ class PollFraming extends Places implements CursorFraming {
 /** Collects what one long-poll is answered with. */
 export class PollTransport implements Transport {
   readonly kind = 'poll'
-  readonly framing: CursorFraming = new PollFraming()
+  readonly framing = new PollFraming()
   readonly #parts: string[] = []
   readonly #heard: () => void
   readonly #told: (frame: ControlFrame) => void
   #length = 0
   #ended: Close | undefined
   #cursor = ''
+  #positions: ReadonlyArray<[channel: string, position: Position]> = []
 
   /**
    * @param heard is called with each message, and when there is nothing more to wait for
@@ -45,19 +46,27 @@ export class PollTransport implements Transport {
   /** Where the reader is after what was collected. It stays when the connection is closed, which leaves its channels. */
   get cursor (): string { return this.#cursor }
 
+  /** The same as positions, by channel. */
+  get positions (): Record<string, Position> { return Object.fromEntries(this.#positions) }
+
   /** The messages so far, as the inside of a JSON list. */
   get messages (): string { return this.#parts.join('').slice(0, -1) }
 
   write (bytes: Buffer): void {
     this.#parts.push(bytes.toString())
     this.#length += bytes.length
-    this.#cursor = this.framing.cursor
+    this.#moved()
     this.#heard()
   }
 
   send (frame: ControlFrame): void {
-    this.#cursor = this.framing.cursor
+    this.#moved()
     this.#told(frame)
+  }
+
+  #moved (): void {
+    this.#cursor = this.framing.cursor
+    this.#positions = this.framing.positions
   }
 
   drained (callback: () => void): void { setImmediate(callback) }
