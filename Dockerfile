@@ -18,6 +18,7 @@ COPY package.json ./
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY --from=build /app/dist/src ./dist/src
 COPY --from=build /app/dist/plugins ./dist/plugins
+COPY --from=build /app/dist/client/carillon.min.js ./dist/client/carillon.min.js
 USER node
 EXPOSE 3000 9464
 STOPSIGNAL SIGTERM

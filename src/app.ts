@@ -22,6 +22,7 @@ import { Observers } from './core/observer.ts'
 import type { Realtime } from './core/realtime.ts'
 import type { Policies } from './core/rights.ts'
 import channelRoutes from './routes/channels.ts'
+import clientRoutes from './routes/client.ts'
 import connectionRoutes from './routes/connections.ts'
 import demoRoutes from './routes/demo.ts'
 import eventRoutes from './routes/events.ts'
@@ -122,7 +123,7 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
   }
   const all = [
     websocketRoutes, eventRoutes, pollRoutes, channelRoutes, userRoutes, userConnectionRoutes, connectionRoutes, presenceRoutes, ticketRoutes, revocationRoutes,
-    healthRoutes
+    clientRoutes, healthRoutes
   ]
   for (const routes of all) await fastify.register(routes)
 }
