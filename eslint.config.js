@@ -101,7 +101,7 @@ export default [
   { files: ['client/**/*.ts'], rules: { 'no-restricted-syntax': noDynamicImport } },
 
   {
-    files: ['examples/demo/**/*.js'],
+    files: ['examples/**/*.js'],
     languageOptions: { globals: { ...browser.languageOptions.globals, process: 'off', Buffer: 'off', global: 'off', require: 'off' } },
     rules: { 'no-console': 'error' }
   }

@@ -1,13 +1,10 @@
 import fastifyStatic from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { backendIdentity } from '../src/core/identity.ts'
-import { Meter } from '../src/core/meter.ts'
-import type { Observers } from '../src/core/observer.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Makes a token for a visitor of the demo, good for a day. Absent where only others can sign. */
+    /** Makes a token for a visitor of the pages, good for a day. Absent where only others can sign. */
     demoToken: ((user: string) => { token: string, expires: number }) | undefined
   }
 }
@@ -15,7 +12,6 @@ declare module 'fastify' {
 export interface DemoPluginOptions {
   /** Folder of the pages. */
   root: string
-  observers: Observers
   /** Whether the service has the key to sign with. */
   signs: boolean
   issuer?: string
@@ -23,20 +19,21 @@ export interface DemoPluginOptions {
 }
 
 const DAY = 86_400
-const INTERVAL = 1000
-const CHANNEL = 'events:instance'
+/** Nothing inline, nothing from elsewhere: what a strict application would send with pages like these. */
+const POLICY = "default-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-/** Development only: the demo pages at `/`, and what they show: this instance, told by itself once a second in a real channel. */
-async function demo (fastify: FastifyInstance, { root, observers, signs, issuer, audience }: DemoPluginOptions): Promise<void> {
-  const { realtime } = fastify
+/** Development only: the pages, a chat at `/` and a dashboard at `/operations`, and tokens for whoever opens them. */
+async function demo (fastify: FastifyInstance, { root, signs, issuer, audience }: DemoPluginOptions): Promise<void> {
   await fastify.register(fastifyStatic, {
     root,
     prefix: '/demo/',
     setHeaders (reply) {
-      reply.header('content-security-policy', "default-src 'self'").header('x-content-type-options', 'nosniff')
+      reply.header('content-security-policy', POLICY).header('x-content-type-options', 'nosniff')
     }
   })
-  fastify.get('/', { schema: { hide: true } }, async (_request, reply) => reply.sendFile('index.html'))
+  for (const [url, page] of [['/', 'chat/index.html'], ['/operations', 'operations/index.html']] as const) {
+    fastify.get(url, { schema: { hide: true } }, async (_request, reply) => reply.sendFile(page))
+  }
 
   fastify.decorate('demoToken', signs ? demoToken : undefined)
   function demoToken (user: string): { token: string, expires: number } {
@@ -44,28 +41,6 @@ async function demo (fastify: FastifyInstance, { root, observers, signs, issuer,
     const grants = { subscribe: ['chat:*', 'live:*', 'events:*'], publish: ['chat:*', 'live:*'] }
     return { token: fastify.jwt.sign({ sub: user, exp, iss: issuer, aud: audience, ...grants }), expires: exp * 1000 }
   }
-
-  const meter = new Meter()
-  observers.add(meter)
-  const identity = backendIdentity(undefined)
-  const started = Date.now()
-  const timer = setInterval(() => {
-    const connections = { websocket: 0, sse: 0, poll: 0 }
-    for (const { transport } of realtime.connections) connections[transport.kind]++
-    const data = {
-      instance: realtime.instance,
-      at: Date.now(),
-      uptime: Date.now() - started,
-      connections,
-      channels: realtime.hub.channels,
-      ...meter.read(),
-      bufferedBytes: realtime.backlog.total,
-      redis: fastify.hasDecorator('redis')
-    }
-    // Nobody watches a broker that is away; the next second tells again.
-    realtime.publish(identity, { channel: CHANNEL, event: 'stats', data, volatile: true }).catch(() => {})
-  }, INTERVAL).unref()
-  fastify.addHook('onClose', async () => clearInterval(timer))
 }
 
-export default fp(demo, { fastify: '5.x', name: 'demo', decorators: { fastify: ['realtime', 'jwt'] } })
+export default fp(demo, { fastify: '5.x', name: 'demo', decorators: { fastify: ['jwt'] } })

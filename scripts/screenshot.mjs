@@ -1,129 +1,173 @@
-// Takes the pictures of the README, docs/images/demo.png and demo-dark.png: the demo page after a minute and a half of company.
-// `npm run screenshot`; what it starts comes from the build.
+// Takes the pictures of the README, docs/images/{chat,operations}{,-dark}.png: two people who chat, and three instances with company.
+// `npm run screenshot`; what it starts comes from the build. With a number of ms it is shorter or longer than the plots.
 import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startBrowser } from '../dist/test/support/browser.js'
-import { API_KEY, startService } from '../dist/test/support/service.js'
+import { startRedis } from '../dist/test/support/redis.js'
+import { startService } from '../dist/test/support/service.js'
 import { SocketClient } from '../dist/test/support/socket.js'
 import { openStream } from '../dist/test/support/stream.js'
+import { token } from '../dist/test/support/token.js'
 
 const OUT = resolve(process.argv[2] ?? join(import.meta.dirname, '../docs/images'))
 /** What the plots show, and a little more; ms. */
-const DURATION = Number(process.argv[3] ?? 96_000)
+const DURATION = Number(process.argv[3] ?? 186_000)
 
-/** When, as a share of the whole time, who says what where. `You` is whom the page belongs to. */
+/** When, as a share of the whole time, who says what where. */
 const TALK = [
-  [0.15, 'You', 'chat:lobby', 'Good morning. Who else hears these bells?'],
-  [0.32, 'Linus', 'chat:lobby', 'Me, from a train. Three tunnels, three reconnects.'],
-  [0.45, 'Linus', 'chat:ops', 'Rolling the second rack now.'],
-  [0.54, 'Service', 'chat:lobby', 'Build 412 passed in 3 min 20 s'],
-  [0.63, 'Grace', 'chat:lobby', 'So whatever I write moves those lines? Let me see.'],
-  [0.67, 'Grace', 'chat:lobby', 'One strike …'],
-  [0.70, 'Grace', 'chat:ops', 'All green from here.'],
-  [0.76, 'Grace', 'chat:design', 'There is a new bell in the header.'],
-  [0.82, 'Linus', 'chat:lobby', '… every bell in town rings.'],
-  [0.93, 'You', 'chat:lobby', 'Heard it here. One order for all of us.'],
+  [0.02, 'Linus', 'chat:lobby', 'Good morning, everyone.'],
+  [0.10, 'Grace', 'chat:lobby', 'Morning! From the night train: three tunnels so far, nothing lost, nothing twice.'],
+  [0.16, 'Ada', 'chat:lobby', 'Whatever you miss is replayed when you are back.'],
+  [0.32, 'Margaret', 'chat:design', 'The new bell is in the header.'],
+  [0.40, 'Margaret', 'chat:lobby', 'And somebody is restarting the instances as we speak?'],
+  [0.48, 'Linus', 'chat:lobby', 'I am. One at a time.'],
+  [0.50, 'Linus', 'chat:lobby', 'You should not have noticed.'],
+  [0.58, 'Linus', 'chat:operations', 'Second instance is back.'],
+  [0.66, 'Ada', 'chat:lobby', 'We did not. I only saw it on the operations page: another name in the list of instances.'],
+  [0.72, 'Linus', 'chat:operations', 'All three up. Closing the window.'],
+  [0.78, 'Margaret', 'chat:lobby', 'One strike …'],
+  [0.84, 'Grace', 'chat:lobby', '… every bell in town rings.'],
+  [0.90, 'Ada', 'chat:lobby', 'In the same order everywhere, too.']
 ]
+/** With this word one of the instances, the last one, is really restarted. */
+const RESTART = 'I am. One at a time.'
 
 const ends = []
 const owner = { teardown: end => { ends.push(end) } }
+let start
+const tokenFor = sub => token({ sub })
 
 try {
   await mkdir(OUT, { recursive: true })
-  const service = await startService(owner, { NODE_ENV: undefined, JWT_SECRET: undefined, DRAIN_WINDOW: '0' })
+  const redis = await startRedis(owner)
+  start = () => startService(owner, { NODE_ENV: undefined, REDIS_URL: redis.url, CHANNELS_FILE: '', DRAIN_WINDOW: '1000' })
+  const services = [await start(), await start(), await start()]
   const browser = await startBrowser(owner)
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, deviceScaleFactor: 2, colorScheme: 'light', locale: 'en-GB' })
-  const page = await context.newPage()
-  await page.goto(service.url)
-  await page.getByTestId('join-name').fill('Ada')
-  await page.getByTestId('join-submit').click()
-  await page.locator('[data-testid=dashboard][data-state=live]').waitFor()
-  // Channels that the page has been in count what is unread.
-  for (const channel of ['design', 'ops', 'lobby']) await page.getByTestId(`channel-${channel}`).click()
+  const open = async (service, path, user) => {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, deviceScaleFactor: 2, colorScheme: 'light', locale: 'en-GB' })
+    const page = await context.newPage()
+    await page.goto(`${service.url}${path}#token=${tokenFor(user)}`)
+    await page.locator('[data-testid=connection][data-state=connected]').waitFor()
+    return page
+  }
+
+  const people = { Ada: await open(services[0], '/', 'Ada'), Grace: await open(services[1], '/', 'Grace') }
+  const others = { Linus: await socket(services[0], 'Linus', 'chat:lobby'), Margaret: await socket(services[1], 'Margaret', 'chat:lobby') }
+  for (const name of ['Katherine', 'Tim']) await socket(services[1], name, 'chat:lobby')
+  const dashboard = await open(services[0], '/operations', 'Operator')
+  const crowd = company(services)
 
   const began = Date.now()
   const at = share => sleep(Math.max(0, began + share * DURATION - Date.now()))
-  const people = { Grace: await socket(service, 'Grace'), Linus: await socket(service, 'Linus') }
-  const crowd = company(service)
   for (const [share, who, channel, text] of TALK) {
     await at(share)
-    if (who === 'You') await type(page, text)
-    else if (who === 'Service') await backend(service, channel, text)
-    else people[who].send(JSON.stringify({ type: 'publish', channel, data: { text } }))
+    if (text === RESTART) void restart(services).catch(console.error)
+    if (who in people) await type(people[who], text)
+    else others[who].send(JSON.stringify({ type: 'publish', channel, data: { text } }))
   }
   await at(1)
 
-  for (const [colorScheme, name] of [['light', 'demo.png'], ['dark', 'demo-dark.png']]) {
-    await page.emulateMedia({ colorScheme })
-    people.Grace.send(JSON.stringify({ type: 'publish', channel: 'chat:lobby', event: 'typing', data: {}, volatile: true }))
-    await page.getByText('Grace is typing…').waitFor()
-    await page.mouse.move(0, 0)
-    await sleep(300)
-    await page.screenshot({ path: join(OUT, name), animations: 'disabled', caret: 'hide' })
-    console.log(join(OUT, name))
+  for (const [colorScheme, suffix] of [['light', ''], ['dark', '-dark']]) {
+    for (const page of [people.Ada, dashboard]) await page.emulateMedia({ colorScheme })
+    await people.Grace.getByTestId('message-input').pressSequentially('And')
+    await people.Ada.getByText('Grace is typing…').waitFor()
+    await picture(people.Ada, `chat${suffix}.png`)
+    await people.Grace.getByTestId('message-input').fill('')
+    await picture(dashboard, `operations${suffix}.png`, true)
+    await sleep(2100)
   }
   crowd.abort()
-  await context.close()
 } finally {
   for (const end of ends.reverse()) await end()
 }
 
-/** A token for a name, as the page gets one. */
-async function tokenFor ({ url }, user) {
-  const response = await fetch(`${url}/demo/session`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ user }) })
-  return (await response.json()).token
+async function restart (services) {
+  const last = services.pop()
+  await last.stop('SIGTERM')
+  services.push(await start())
 }
 
-/** A WebSocket that listens where everybody is. */
-async function socket (service, user, channel = 'chat:lobby') {
-  const client = new SocketClient(service.wsUrl, ['carillon.v1', `bearer.${await tokenFor(service, user)}`])
+async function picture (page, name, fullPage = false) {
+  await page.mouse.move(0, 0)
+  await sleep(300)
+  await page.screenshot({ path: join(OUT, name), fullPage, animations: 'disabled', caret: 'hide' })
+  console.log(join(OUT, name))
+}
+
+async function type (page, text) {
+  await page.getByTestId('message-input').pressSequentially(text, { delay: 10 })
+  await page.getByTestId('message-input').press('Enter')
+}
+
+/** A WebSocket that listens to one channel. */
+async function socket (service, user, channel) {
+  const client = new SocketClient(service.wsUrl, ['carillon.v1', `bearer.${tokenFor(user)}`])
   owner.teardown(() => client.ws.terminate())
   await client.next(({ type }) => type === 'welcome')
   await client.ask({ type: 'subscribe', channel })
   return client
 }
 
-async function type (page, text) {
-  await page.getByTestId('message-input').pressSequentially(text, { delay: 15 })
-  await page.getByTestId('message-input').press('Enter')
-}
-
-async function backend ({ url }, channel, text) {
-  const headers = { 'content-type': 'application/json', 'x-api-key': API_KEY }
-  await fetch(`${url}/channels/${channel}/messages`, { method: 'POST', headers, body: JSON.stringify({ event: 'build', data: { text } }) })
-}
-
 /** People who come and go, and prices that they watch: something for the plots to show. Ends when it is aborted. */
-function company (service) {
+function company (services) {
   const controller = new AbortController()
   const { signal } = controller
-  const readers = []
+  const readers = new Map()
   const began = Date.now()
   const random = (from, to) => from + Math.random() * (to - from)
+  const any = () => services[Math.floor(random(0, services.length))]
 
   async function comeAndGo () {
     for (let n = 0; !signal.aborted; n++) {
-      const minutes = (Date.now() - began) / 60_000
-      const wanted = 26 + 16 * minutes + 5 * Math.sin(minutes * 9) + random(-2, 2)
-      if (readers.length < wanted) readers.push(await arrive(n))
-      else readers.splice(Math.floor(random(0, readers.length)), 1)[0]()
-      await sleep(readers.length < 20 ? 20 : random(300, 1500))
+      const share = (Date.now() - began) / DURATION
+      const wanted = 46 + 34 * share + 7 * Math.sin(share * 17) + random(-2, 2)
+      if (readers.size < wanted) await arrive(n)
+      else leave()
+      await sleep(wanted - readers.size > 6 ? 30 : random(200, 900))
     }
   }
 
+  function leave () {
+    const reader = [...readers.keys()][Math.floor(random(0, readers.size))]
+    const end = readers.get(reader)
+    readers.delete(reader)
+    end()
+  }
+
+  /** Whoever is sent away by an instance makes room for the next one. */
   async function arrive (n) {
-    if (n % 3 === 0) {
-      const { response } = await openStream(owner, `${service.url}/events?channels=live:prices`, { authorization: `Bearer ${await tokenFor(service, `Reader ${n}`)}` })
-      return () => response.destroy()
+    const name = `Reader ${n}`
+    if (n % 7 === 6) {
+      readers.set(name, pollOn(name))
+    } else if (n % 3 === 0) {
+      const { response } = await openStream(owner, `${any().url}/events?channels=live:prices`, { authorization: `Bearer ${tokenFor(name)}` })
+      readers.set(name, () => response.destroy())
+      response.once('close', () => readers.delete(name))
+    } else {
+      const { ws } = await socket(any(), name, 'live:prices')
+      readers.set(name, () => n % 4 === 0 ? ws.terminate() : ws.close(1000))
+      ws.once('close', () => readers.delete(name))
     }
-    const { ws } = await socket(service, `Reader ${n}`, 'live:prices')
-    return () => ws.close()
+  }
+
+  /** Polls one after the other, in a quiet channel. */
+  function pollOn (user) {
+    const own = new AbortController()
+    const headers = { authorization: `Bearer ${tokenFor(user)}` }
+    const { url } = any()
+    void (async () => {
+      for (let cursor = ''; !own.signal.aborted && !signal.aborted;) {
+        const response = await fetch(`${url}/poll?channels=live:quiet&wait=20000${cursor}`, { headers, signal: AbortSignal.any([own.signal, signal]) })
+        cursor = `&cursor=${encodeURIComponent((await response.json()).cursor)}`
+      }
+    })().catch(() => {})
+    return () => own.abort()
   }
 
   /** Prices of one symbol: quiet and busy times, and bursts now and then. */
   async function quote (symbol, interval, period) {
-    const client = await socket(service, `Market ${symbol}`, 'live:prices')
+    const client = await socket(services[0], `Market ${symbol}`, 'live:prices')
     for (let n = 0; !signal.aborted; n++) {
       const data = { symbol, price: Number((42 + 3 * Math.sin(n / 70) + random(-0.2, 0.2)).toFixed(2)) }
       client.send(JSON.stringify({ type: 'publish', channel: 'live:prices', event: 'price', data }))
@@ -131,7 +175,7 @@ function company (service) {
     }
   }
 
-  for (const task of [comeAndGo(), quote('BELL', 50, 7000), quote('GONG', 70, 17_000)]) {
+  for (const task of [comeAndGo(), quote('BELL', 60, 9000), quote('GONG', 90, 23_000)]) {
     task.catch(error => {
       if (!signal.aborted) console.error(error)
     })

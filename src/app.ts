@@ -9,6 +9,7 @@ import errors from '../plugins/errors.ts'
 import fanout from '../plugins/fanout.ts'
 import metrics from '../plugins/metrics.ts'
 import openapi from '../plugins/openapi.ts'
+import operations from '../plugins/operations.ts'
 import presence from '../plugins/presence.ts'
 import pressure from '../plugins/pressure.ts'
 import realtime from '../plugins/realtime.ts'
@@ -64,7 +65,7 @@ export interface CarillonOptions extends Policies {
   readonly config: Config
 }
 
-const DEMO = fileURLToPath(new URL('../../examples/demo', import.meta.url))
+const PAGES = fileURLToPath(new URL('../../examples', import.meta.url))
 
 /**
  * The whole service as a Fastify plugin. Its hooks, parsers and error format stay inside; the application gets `fastify.carillon`.
@@ -118,7 +119,8 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
   })
   if (development) {
     await fastify.register(openapi)
-    await fastify.register(demo, { root: DEMO, observers, signs: key.kind === 'secret', issuer, audience })
+    await fastify.register(operations, { observers })
+    await fastify.register(demo, { root: PAGES, signs: key.kind === 'secret', issuer, audience })
     await fastify.register(demoRoutes, { open: generated })
   }
   const all = [

@@ -160,8 +160,8 @@ check('types are not switched off', [{
   forbidden: ['export let value: any', '// @ts-ignore\nexport const value = 1', '// @ts-nocheck']
 }])
 
-check('the demo runs in browsers', [{
-  file: 'examples/demo/chat.js',
+check('the pages run in browsers', [{
+  file: 'examples/chat/chat.js',
   allowed: ["new EventSource('/events')", 'document.title = location.href', 'new WebSocket(location.href)'],
   forbidden: ['document.title = process.version', "console.log('x')"]
 }])

@@ -1,10 +1,13 @@
-import type { Observer } from './observer.ts'
+import { silent, type Observer } from './observer.ts'
 
 /** What an instance did since it was last asked. Rates are per second, latencies in ms. */
 export interface Reading {
   readonly messagesPerSecond: number
   readonly deliveriesPerSecond: number
-  readonly latency: { readonly p50: number, readonly p95: number }
+  /** From a message's publishing to its being written here; absent when there was none. */
+  readonly latency?: { readonly p50: number, readonly p95: number, readonly p99: number }
+  /** Connections that ended, by close code. */
+  readonly closes: Readonly<Record<string, number>>
 }
 
 /** Most latencies kept between two readings. */
@@ -16,19 +19,28 @@ export class Meter implements Observer {
   #messages = 0
   #deliveries = 0
   #latencies: number[] = []
+  #measured = 0
+  #closes: Record<string, number> = {}
+
+  readonly slowReader = silent.slowReader
+  readonly roundtrip = silent.roundtrip
+  readonly repaired = silent.repaired
+  readonly resumed = silent.resumed
+  readonly gap = silent.gap
+  readonly presence = silent.presence
+  readonly swept = silent.swept
+  readonly limited = silent.limited
 
   messages (direction: 'in' | 'out', _type: string, count: number): void { if (direction === 'in') this.#messages += count }
   delivered (_transport: string, count: number): void { this.#deliveries += count }
-  latency (ms: number): void { if (this.#latencies.length < MAX_SAMPLES) this.#latencies.push(ms) }
-  slowReader (): void {}
-  closed (): void {}
-  roundtrip (): void {}
-  repaired (): void {}
-  resumed (): void {}
-  gap (): void {}
-  presence (): void {}
-  swept (): void {}
-  limited (): void {}
+  closed (code: number): void { this.#closes[code] = (this.#closes[code] ?? 0) + 1 }
+
+  latency (ms: number): void {
+    // A sample of all, each as likely as any other (reservoir), so that a burst at the end of the time counts as well.
+    const place = this.#measured < MAX_SAMPLES ? this.#measured : Math.floor(Math.random() * (this.#measured + 1))
+    if (place < MAX_SAMPLES) this.#latencies[place] = ms
+    this.#measured++
+  }
 
   /** Reads and starts anew. */
   read (now = Date.now()): Reading {
@@ -38,11 +50,13 @@ export class Meter implements Observer {
     const reading = {
       messagesPerSecond: Math.round(this.#messages / seconds),
       deliveriesPerSecond: Math.round(this.#deliveries / seconds),
-      latency: { p50: at(0.5), p95: at(0.95) }
+      ...sorted.length > 0 && { latency: { p50: at(0.5), p95: at(0.95), p99: at(0.99) } },
+      closes: this.#closes
     }
     this.#since = now
-    this.#messages = this.#deliveries = 0
+    this.#messages = this.#deliveries = this.#measured = 0
     this.#latencies = []
+    this.#closes = {}
     return reading
   }
 }

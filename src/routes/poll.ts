@@ -92,8 +92,9 @@ export default async function poll (fastify: FastifyInstance): Promise<void> {
     } finally {
       clearTimeout(timer)
       answering.delete(finish)
-      connection.close(closes.shutdown)
+      // Answered is how a poll ends, so it counts as an end in order.
       realtime.closed(connection, 1000)
+      connection.close(closes.shutdown)
     }
   })
 }

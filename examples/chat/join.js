@@ -1,5 +1,5 @@
-import { byId } from './dom.js'
-import { looksLikeToken, Refused } from './session.js'
+import { byId } from '../common/dom.js'
+import { looksLikeToken, Refused, sayError } from '../common/session.js'
 
 /** Asks who the user is: a name, or a token where the service does not give out its own. */
 export class JoinForm {
@@ -38,7 +38,7 @@ export class JoinForm {
   async #submit () {
     if (this.#busy) return
     const value = this.#field().value.trim()
-    if (value === '') return this.#complain(this.#mode === 'name' ? 'Please tell us a name.' : 'Please paste a token.')
+    if (value === '') return this.#complain(this.#mode === 'name' ? 'Please choose a name.' : 'Please paste a token.')
     if (this.#mode === 'token' && !looksLikeToken(value)) return this.#complain('This is not a token: three parts joined by dots are expected.')
     this.#lock(true)
     try {
@@ -81,11 +81,6 @@ export class JoinForm {
   #lock (busy) {
     this.#busy = busy
     byId('join-submit').setAttribute('aria-disabled', String(busy))
-    byId('join-submit').textContent = busy ? 'Joining…' : 'Join'
+    byId('join-submit').textContent = busy ? 'Joining…' : 'Join the chat'
   }
-}
-
-/** Why joining failed, for people. */
-export function sayError (error) {
-  return error instanceof Refused ? error.message : 'The service does not answer. Is it running?'
 }

@@ -1,12 +1,13 @@
 const KEY = 'carillon.session'
 
-/** The service answered and said no. `final` is false where asking again later may help. */
+/** The service answered and said no. `final` is false where asking again later may help. The SDK stops at `unauthorized`. */
 export class Refused extends Error {
   constructor (status, message) {
     super(message)
     this.name = 'Refused'
     this.status = status
     this.final = status < 500 && status !== 408 && status !== 429
+    this.code = this.final ? 'unauthorized' : 'unavailable'
   }
 }
 
@@ -14,16 +15,14 @@ export class Refused extends Error {
 export const looksLikeToken = text => /^[\w-]+\.[\w-]+\.[\w-]+$/.test(text)
 
 /**
- * Who this tab is. The answer of `POST /demo/session` carries the token the WebSocket needs, and sets the HttpOnly
- * cookie the EventSource needs. The proof, a name or a pasted token, stays in sessionStorage: two tabs are two users.
+ * Who this tab is: a name, for which the service gives out tokens in development, or a token that the visitor brought. It stays in
+ * sessionStorage, so two tabs are two people.
  */
 export class Session {
   #proof
   #current
-  #pending
 
   get user () { return this.#current?.user }
-  get token () { return this.#current?.token }
   /** True where a fresh token can be had without asking anybody. */
   get renewable () { return this.#proof?.user !== undefined }
 
@@ -32,20 +31,23 @@ export class Session {
    * @throws {Refused} the service said no
    * @throws {TypeError} the service does not answer
    */
-  async open (proof) {
+  async open (proof, { remember = true } = {}) {
     this.#current = await ask(proof)
     this.#proof = proof
-    sessionStorage.setItem(KEY, JSON.stringify(proof))
-    return this.#current
+    if (remember) sessionStorage.setItem(KEY, JSON.stringify(proof))
   }
 
-  /** A fresh token and a fresh cookie. Chat and dashboard may ask at the same moment: both get one answer. */
-  refresh () {
-    this.#pending ??= this.open(this.#proof).finally(() => { this.#pending = undefined })
-    return this.#pending
+  /** For the SDK: the token that was fetched last, once; from then on a fresh one, or the visitor's own again. */
+  source () {
+    let first = this.#current?.token
+    return async () => {
+      const token = first ?? (await ask(this.#proof)).token
+      first = undefined
+      return token
+    }
   }
 
-  /** What this tab joined with before a reload. */
+  /** What this tab joined with before a reload, or on the other page. */
   static remembered () {
     try {
       return JSON.parse(sessionStorage.getItem(KEY)) ?? undefined
@@ -54,9 +56,19 @@ export class Session {
     }
   }
 
-  static forget () {
-    sessionStorage.removeItem(KEY)
-  }
+  static forget () { sessionStorage.removeItem(KEY) }
+}
+
+/** The token in a link like `/#token=…`, taken out of the address bar and the history at once. */
+export function takeToken () {
+  const token = new URLSearchParams(location.hash.slice(1)).get('token')
+  if (token !== null) history.replaceState(history.state, '', location.pathname + location.search)
+  return token?.trim()
+}
+
+/** Why joining failed, for people. */
+export function sayError (error) {
+  return error instanceof Refused ? error.message : 'The service does not answer. Is it running?'
 }
 
 async function ask ({ user, token }) {

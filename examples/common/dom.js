@@ -1,4 +1,4 @@
-/** The element with this id; every id asked for stands in index.html. */
+/** The element with this id; every id asked for stands in the page. */
 export const byId = id => document.getElementById(id)
 
 /**
@@ -13,20 +13,24 @@ export function element (tag, { data = {}, attributes = {}, ...properties } = {}
   return node
 }
 
-/** One of eight colours for a name, the same on every screen. */
-export function hue (name) {
-  let hash = 0
-  for (const char of name) hash = (hash * 31 + char.codePointAt(0)) >>> 0
-  return `hue-${hash % 8}`
+/** Sets a text only where it changes, so that live regions stay silent otherwise. */
+export function setText (node, text) {
+  if (node.textContent !== text) node.textContent = text
 }
 
 /** The first visible character of a name, for its avatar. */
-export const initial = name => ([...name.trim()][0] ?? '?').toLocaleUpperCase()
+const initial = name => ([...name.trim()][0] ?? '?').toLocaleUpperCase()
 
-/** Shows a connection's state in a pill; the colour follows `data-state`. */
-export function showPill (pill, label, state, text) {
-  if (pill.dataset.state !== state) pill.dataset.state = state
-  if (label.textContent !== text) label.textContent = text
+/** One of eight tints for a name, the same on every screen. */
+function tint (name) {
+  let hash = 0
+  for (const char of name) hash = (hash * 31 + char.codePointAt(0)) >>> 0
+  return `tint-${hash % 8}`
+}
+
+/** A picture of a name, for eyes only: the name itself stands beside it. */
+export function avatar (name, className = '') {
+  return element('span', { className: `avatar ${tint(name)} ${className}`.trim(), attributes: { 'aria-hidden': 'true' } }, initial(name))
 }
 
 /** Puts the cursor into a field, except where that would bring up a keyboard on the screen. */
