@@ -18,7 +18,7 @@ COPY package.json ./
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY --from=build /app/dist/src ./dist/src
 COPY --from=build /app/dist/plugins ./dist/plugins
-COPY --from=build /app/dist/client/carillon.min.js ./dist/client/carillon.min.js
+COPY --from=build /app/dist/client/carillon.min.js /app/dist/client/client-share.js ./dist/client/
 USER node
 EXPOSE 3000 9464
 STOPSIGNAL SIGTERM

@@ -5,6 +5,8 @@ import type { Off } from './emitter.ts'
 import { CarillonError } from './errors.ts'
 import type { State } from './machine.ts'
 import type { QueueLimits } from './outbox.ts'
+import { openers, type Sharing } from './session.ts'
+import type { ShareHost } from './share/words.ts'
 import { Tokens, type TokenSource } from './tokens.ts'
 import { Http } from './transports/http.ts'
 import type { TransportName, WebSocketClass } from './transports/transport.ts'
@@ -23,6 +25,11 @@ export interface ClientOptions {
   readonly WebSocket?: WebSocketClass
   /** Default: the global one. */
   readonly fetch?: typeof fetch
+  /**
+   * One connection for all tabs of this origin that use the same service as the same user. A text tells apart what shall not be shared even
+   * so. Where Web Locks or `BroadcastChannel` are missing each tab has its own.
+   */
+  readonly share?: boolean | string
 }
 
 /** One client of the service: one connection at a time, whatever becomes of it, and the channels that it listens to. */
@@ -31,11 +38,13 @@ export class Client {
   readonly #deaf: Off
 
   /** @param base where the service is, without a slash at the end */
-  constructor (base: string, { token, transport = ['websocket', 'sse', 'poll'], queue, backoff, WebSocket = (globalThis as { WebSocket?: WebSocketClass }).WebSocket, fetch = globalThis.fetch }: ClientOptions) {
+  constructor (base: string, { token, transport = ['websocket', 'sse', 'poll'], queue, backoff, WebSocket = (globalThis as { WebSocket?: WebSocketClass }).WebSocket, fetch = globalThis.fetch, share }: ClientOptions) {
     const names = [transport].flat().filter(name => name !== 'websocket' || WebSocket !== undefined)
     if (names.length === 0) throw new TypeError('There is no WebSocket here: pass one as an option.')
     const tokens = new Tokens(token)
-    this.#core = new Core({ http: new Http(base, fetch, tokens), tokens, names, WebSocket, backoff, queue })
+    const http = new Http(base, fetch, tokens)
+    const sharing = share ? load({ http, tokens, WebSocket, openers, label: `${share}` }) : undefined
+    this.#core = new Core({ http, tokens, names, WebSocket, backoff, queue, sharing })
     this.#deaf = onWake(() => this.#core.links.input({ type: 'wake' }))
     this.connect()
   }
@@ -83,4 +92,11 @@ export class Client {
     this.#deaf()
     this.#core.links.close(new CarillonError('closed', 'The client has been closed.'))
   }
+}
+
+/** What shares the connection with other tabs is loaded where it is wanted; `undefined` where that can't be done. */
+async function load (host: ShareHost): Promise<Sharing | undefined> {
+  try {
+    return new (await import('./share/share.ts')).Share(host)
+  } catch {}
 }

@@ -6,6 +6,7 @@ import { CarillonError } from './errors.ts'
 import { Links } from './links.ts'
 import type { State } from './machine.ts'
 import { Outbox, type QueueLimits } from './outbox.ts'
+import type { Sharing } from './session.ts'
 import { Subscription } from './subscription.ts'
 import type { Tokens } from './tokens.ts'
 import type { Http } from './transports/http.ts'
@@ -23,6 +24,8 @@ export interface CoreOptions {
   readonly WebSocket: WebSocketClass | undefined
   readonly backoff: Backoff | undefined
   readonly queue: QueueLimits | undefined
+  /** Where the connection is to be shared with other tabs; `undefined` in the end where it can't be. */
+  readonly sharing: Promise<Sharing | undefined> | undefined
 }
 
 /** What a client is inside: its channels and what it publishes on one side, its links on the other. */
@@ -30,14 +33,14 @@ export class Core {
   readonly emitter = new Emitter(error => this.listenerFailed(error))
   readonly links: Links
   readonly outbox: Outbox
-  readonly #tokens: Tokens
+  readonly #options: CoreOptions
   readonly #subscriptions = new Map<string, Subscription>()
   readonly #prefix = newPrefix()
   #published = 0
   #reporting = false
 
   constructor (options: CoreOptions) {
-    this.#tokens = options.tokens
+    this.#options = options
     this.links = new Links(this, options)
     this.outbox = new Outbox(this.links, options.queue)
   }
@@ -143,7 +146,8 @@ export class Core {
   entered (state: State, error: CarillonError | undefined): void {
     if (error !== undefined && final(state)) {
       // Who starts it again may do so with another one.
-      this.#tokens.stale()
+      this.#options.tokens.stale()
+      void this.#options.sharing?.then(sharing => sharing?.leave())
       this.outbox.close(error)
       for (const subscription of this.#subscriptions.values()) {
         subscription.presence?.close()

@@ -69,11 +69,11 @@ export class Links {
   }
 
   #dial ({ link, attempt, better }: Extract<Output, { do: 'dial' }>): void {
-    const { tokens } = this.#options
+    const { tokens, sharing } = this.#options
     const names = this.#choice.candidates(attempt, better ? this.#current?.transport : undefined)
     const session = new Session(link, this, this.#core, this.#options, this.#choice)
     this.#sessions.set(link, session)
-    tokens.get().then(token => session.dial(names, token), (cause: unknown) => {
+    Promise.all([tokens.get(), sharing]).then(([token, shared]) => session.dial(names, token, shared), (cause: unknown) => {
       if (this.#forget(link) !== undefined) this.input({ type: 'end', link, verdict: this.#noToken(cause) ? 'stop' : 'retry' })
     })
   }

@@ -7,15 +7,24 @@ import { sse } from './transports/sse.ts'
 import type { Command, End, Frame, Link, LinkOptions, OpenLink, TransportName } from './transports/transport.ts'
 import { websocket } from './transports/websocket.ts'
 
-const openers: Record<TransportName, OpenLink> = { websocket, sse, poll }
+export const openers: Record<TransportName, OpenLink> = { websocket, sse, poll }
 /** How long a transport may take to its welcome; ms. A poll is the last one that there is. */
 const WELCOME = 3000
 const WELCOME_POLL = 10_000
+/** The same for one that other tabs share: it may have to find out first who has the connection. */
+const WELCOME_SHARED = 15_000
 const ANSWER = 10_000
 /** Channels that are asked for at once on a WebSocket: more would be too fast for the service. */
 const WINDOW = 32
 /** Before a channel that could not be had for the moment is asked for again; ms. */
 const PAUSE = 1000
+
+/** Links to the tab that has the connection, instead of links to the service. */
+export interface Sharing {
+  opener (name: TransportName): OpenLink
+  /** The client has stopped: another tab may lead. */
+  leave (): void
+}
 
 /** One link, from the choice of its transport to its end, and what it is asked. */
 export class Session {
@@ -55,7 +64,7 @@ export class Session {
   hears (channel: string): boolean { return this.#live.has(channel) }
 
   /** Opens a link by the first transport that works. What the service itself refuses, it refuses over all of them. */
-  dial ([name, ...others]: readonly TransportName[], token: string): void {
+  dial ([name, ...others]: readonly TransportName[], token: string, shared?: Sharing): void {
     if (name === undefined || this.#closed) return
     const ended = (end: End): void => {
       cancel()
@@ -64,20 +73,20 @@ export class Session {
       if (this.welcome !== undefined || refused || others.length === 0) return this.#end(end)
       this.#answers.clear()
       this.#asking.clear()
-      this.dial(others, token)
+      this.dial(others, token, shared)
     }
-    const cancel = this.#after(name === 'poll' ? WELCOME_POLL : WELCOME, () => {
+    const cancel = this.#after(shared ? WELCOME_SHARED : name === 'poll' ? WELCOME_POLL : WELCOME, () => {
       link?.close()
       ended({ message: 'no welcome' })
     })
     let link: Link | undefined
     try {
-      link = this.#link = openers[name]({ ...this.#options, token }, {
+      link = this.#link = (shared?.opener(name) ?? openers[name])({ ...this.#options, token }, {
         frame: frame => {
           if (frame.type === 'welcome') {
             cancel()
-            this.transport = name
-            this.#choice.worked(name)
+            this.transport = link?.transport ?? name
+            this.#choice.worked(this.transport)
           }
           this.#frame(frame)
         },

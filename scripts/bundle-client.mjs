@@ -1,4 +1,4 @@
-// Makes the one file that browsers load, `dist/client/carillon.min.js`, from the compiled client. Names that only the client's own classes
+// Makes what browsers load, `dist/client/carillon.min.js` and the part that it loads only where tabs share a connection, from the compiled client. Names that only the client's own classes
 // use among themselves are shortened; what is on the wire, what applications see and what browsers have keeps its name.
 import { build } from 'esbuild'
 import { readdir, readFile } from 'node:fs/promises'
@@ -9,8 +9,8 @@ const out = resolve(process.argv[2] ?? join(import.meta.dirname, '../dist'))
 const libraries = dirname(createRequire(import.meta.url).resolve('typescript'))
 
 /** Modules whose members nobody else sees. */
-const own = ['core', 'links', 'machine', 'place', 'session', 'subscription', 'tokens', 'verdict', 'transports/choose', 'transports/http', 'transports/http-link'].map(declaration)
-const wire = ['../src/core/protocol', 'transports/transport'].map(declaration)
+const own = ['core', 'links', 'machine', 'place', 'session', 'subscription', 'tokens', 'verdict', 'share/share', 'share/hub', 'share/upstream', 'transports/choose', 'transports/http', 'transports/http-link'].map(declaration)
+const wire = ['../src/core/protocol', 'transports/transport', 'share/words'].map(declaration)
 const seen = ['backoff', 'channel', 'client', 'emitter', 'errors', 'iterate', 'outbox', 'presence'].map(declaration)
 const builtIn = (await readdir(libraries)).filter(name => /^lib\.(?:dom|es)[\w.]*\.d\.ts$/.test(name)).map(name => join(libraries, name))
 
@@ -18,8 +18,10 @@ const taken = await members(...wire, ...seen, ...builtIn)
 const names = Array.from(await members(...own)).filter(name => name.length > 2 && !taken.has(name))
 
 await build({
-  entryPoints: [join(out, 'client/index.js')],
-  outfile: join(out, 'client/carillon.min.js'),
+  entryPoints: { 'carillon.min': join(out, 'client/index.js') },
+  outdir: join(out, 'client'),
+  chunkNames: 'client-[name]',
+  splitting: true,
   bundle: true,
   minify: true,
   mangleProps: new RegExp(`^(?:${names.join('|')})$`),

@@ -78,6 +78,8 @@ export interface LinkOptions {
 
 /** One connection to the service, which tells by `welcome` that it is there. What is sent in the turn in which it is opened is asked as it opens. */
 export interface Link {
+  /** What it is carried by, where that is not what it was opened as. */
+  readonly transport?: TransportName
   /** Each command is answered by a frame with its id, or `subscribe` and `unsubscribe` by one without, unless the link ends before. */
   send (command: Ask): void
   /** Finds out soon whether it still lives; ends otherwise. */

@@ -4,24 +4,31 @@ import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 
-/** The client as one file, where the build puts it. */
-const FILE = new URL('../../client/carillon.min.js', import.meta.url)
+/** Where the build puts the client, and the part that it loads where tabs share a connection. */
+const FILES = [
+  ['/client.js', new URL('../../client/carillon.min.js', import.meta.url)],
+  ['/client-share.js', new URL('../../client/client-share.js', import.meta.url)]
+] as const
 /** How long browsers use what they have without asking, s: pages get a new client soon after a deployment. */
 const MAX_AGE = 300
 
 const compress = promisify(gzip)
 
-/** `GET /client.js`: the TypeScript client for browsers, as a module. */
+/** `GET /client.js`: the TypeScript client for browsers, as a module, and what it loads beside itself. */
 export default async function client (fastify: FastifyInstance): Promise<void> {
+  for (const [path, file] of FILES) serve(fastify, path, file)
+}
+
+function serve (fastify: FastifyInstance, path: string, file: URL): void {
   let loading: Promise<{ text: Buffer, compressed: Buffer, etag: string }> | undefined
 
   async function load (): Promise<{ text: Buffer, compressed: Buffer, etag: string }> {
-    const text = await readFile(FILE)
+    const text = await readFile(file)
     const digest = createHash('sha256').update(text).digest('base64url').slice(0, 22)
     return { text, compressed: await compress(text, { level: 9 }), etag: digest }
   }
 
-  fastify.get('/client.js', { schema: { hide: true }, config: { disableMetrics: true } }, async (request, reply) => {
+  fastify.get(path, { schema: { hide: true }, config: { disableMetrics: true } }, async (request, reply) => {
     // Once, and with the first who asks: what serves no browsers needs no such file.
     loading ??= load()
     const { text, compressed, etag } = await loading.catch((error: unknown) => {
