@@ -72,6 +72,13 @@ t.test('the socket works in Node', async t => {
   t.equal(client.output(), "demo { text: 'Hello' }\n")
 })
 
+t.test('the client works in Node', async t => {
+  const text = example('The client', 'js').replace("'carillon/client'", "'./dist/client/index.js'")
+  const client = runModule(t, `const token = process.env.TOKEN\n${text}`, { TOKEN: token })
+  await until(() => client.output().includes('Hello'), 'its own message')
+  t.equal(client.output(), "demo { text: 'Hello' }\n")
+})
+
 t.test('fetch reads a stream in Node', async t => {
   const client = runModule(t, example('A stream: one way', 'js', 2), { TOKEN: token })
   await until(() => client.output().includes('$subscribed'), `the subscription in ${client.output()}`)
@@ -96,6 +103,12 @@ t.test('the browser examples work in a browser', async t => {
     return lines
   }
 
+  await t.test('the client', async t => {
+    const text = example('The client', 'js').replace("import { connect } from 'carillon/client'", "const { connect } = await import('/client.js')")
+    const lines = await open(t, `;(async () => {${text}\n})()`)
+    await until(() => lines.length > 0, 'its own message')
+    t.same(lines, ['demo {text: Hello}'])
+  })
   await t.test('the socket', async t => {
     const lines = await open(t, example('A socket: both ways', 'js'))
     await until(() => lines.length > 0, 'its own message')
