@@ -38,14 +38,20 @@ export interface Nginx {
   entries (): Promise<AccessEntry[]>
 }
 
+export interface NginxOptions {
+  /** Where to listen; instances that must know the origin beforehand get it from `freePort`. */
+  port?: number
+  /** Makes it another proxy than the one that is recommended: each text must be in the file, and is replaced wherever it is. */
+  changes?: ReadonlyArray<readonly [text: string, by: string]>
+}
+
 /**
  * Starts nginx from deploy/nginx.conf, whose port and instances alone are replaced: it listens on 127.0.0.1 and passes on to the
  * given ports there. Ended, and its folder removed, with the test.
  *
  * @param backends one port for each instance, at most as many as the file has
- * @param options.port where to listen; instances that must know the origin beforehand get it from `freePort`
  */
-export async function startNginx (t: Owner, backends: readonly number[], { port }: { port?: number } = {}): Promise<Nginx> {
+export async function startNginx (t: Owner, backends: readonly number[], { port, changes = [] }: NginxOptions = {}): Promise<Nginx> {
   const path = await program('nginx')
   const listen = port ?? await freePort()
   const dir = await mkdtemp(join(tmpdir(), 'carillon-nginx-'))
@@ -53,7 +59,7 @@ export async function startNginx (t: Owner, backends: readonly number[], { port 
   // Started by root, its workers are somebody else and have to come through.
   await chmod(dir, 0o755)
   const conf = join(dir, 'nginx.conf')
-  await writeFile(conf, configuration(await readFile(CONF, 'utf8'), listen, backends))
+  await writeFile(conf, changed(configuration(await readFile(CONF, 'utf8'), listen, backends), changes))
 
   const child = spawn(path, ['-e', 'stderr', '-p', dir, '-c', conf, '-g', 'daemon off;'], { stdio: ['ignore', 'ignore', 'pipe'] })
   // Nobody else would end it when this process does not get as far as its teardowns. Its workers outlive a SIGKILL.
@@ -97,6 +103,13 @@ function configuration (text: string, port: number, backends: readonly number[])
     })
   if (changed !== 1 || rest.length > 0) throw new Error('deploy/nginx.conf no longer has the lines that tests replace')
   return result
+}
+
+function changed (text: string, changes: NonNullable<NginxOptions['changes']>): string {
+  return changes.reduce((text, [old, by]) => {
+    if (!text.includes(old)) throw new Error(`deploy/nginx.conf no longer has '${old}'`)
+    return text.replaceAll(old, by)
+  }, text)
 }
 
 function ended (child: ChildProcess): boolean {

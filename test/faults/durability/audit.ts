@@ -1,7 +1,9 @@
 import { API_KEY } from '../../support/service.ts'
 import type { ChannelLog } from './checker.ts'
-import type { Instance } from './cluster.ts'
 import type { Frame } from './reader.ts'
+
+/** Who is asked. */
+interface Instance { readonly url: string }
 
 /** Most messages of one page. */
 const PAGE = 256

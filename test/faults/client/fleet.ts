@@ -1,0 +1,67 @@
+import { fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Owner } from '../../support/service.ts'
+import type { Answer, ClientPlan, ClientReport, Order } from './plan.ts'
+
+const CREW = fileURLToPath(new URL('./crew.js', import.meta.url))
+const PROCESSES = 2
+
+/** What a fleet has to say at the end. */
+export interface FleetReport {
+  readonly clients: readonly ClientReport[]
+  /** Longest time in which one of its processes did nothing at all, ms: its clients could not come back in it. */
+  readonly stalled: number
+}
+
+/** Clients of the SDK in processes of their own. */
+export class Fleet {
+  readonly #crews: ChildProcess[]
+
+  private constructor (crews: ChildProcess[]) { this.#crews = crews }
+
+  /** Starts the clients; resolves when all of them are subscribed. Ended with the test. */
+  static async start (t: Owner, clients: readonly ClientPlan[]): Promise<Fleet> {
+    const crews = Array.from({ length: PROCESSES }, () => {
+      const crew = fork(CREW, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+      t.teardown(() => { crew.kill('SIGKILL') })
+      return crew
+    })
+    const fleet = new Fleet(crews)
+    await Promise.all(crews.map((crew, n) => fleet.#tell(crew, { order: 'start', clients: clients.filter((_, i) => i % PROCESSES === n) })))
+    return fleet
+  }
+
+  /** From here on each client publishes. */
+  async publish (): Promise<void> { await this.#all({ order: 'publish' }) }
+
+  /** Ends that, and waits for the receipts; answers how many have not come. */
+  async rest (patience = 40_000): Promise<number> {
+    const answers = await this.#all({ order: 'rest', patience })
+    return answers.reduce((sum, answer) => sum + (answer.answer === 'rest' ? answer.unsent : 0), 0)
+  }
+
+  /** What the clients have seen, once all of them are at the end of their channels. */
+  async report (ends: Record<string, number>, patience = 40_000): Promise<FleetReport> {
+    const answers = await this.#all({ order: 'report', ends, patience })
+    const reports = answers.flatMap(answer => answer.answer === 'report' ? [answer] : [])
+    return { clients: reports.flatMap(({ reports }) => reports), stalled: Math.max(...reports.map(({ stalled }) => stalled)) }
+  }
+
+  async #all (order: Order): Promise<Answer[]> {
+    return await Promise.all(this.#crews.map(crew => this.#tell(crew, order)))
+  }
+
+  async #tell (crew: ChildProcess, order: Order): Promise<Answer> {
+    const ended = new AbortController()
+    const exit = once(crew, 'exit', { signal: ended.signal }).then(() => { throw new Error('a process of the fleet has ended') })
+    exit.catch(() => {})
+    crew.send(order)
+    try {
+      const [answer] = await Promise.race([once(crew, 'message', { signal: ended.signal }), exit]) as [Answer]
+      return answer
+    } finally {
+      ended.abort()
+    }
+  }
+}
