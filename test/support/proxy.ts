@@ -9,6 +9,8 @@ export interface Proxy {
   readonly accepted: number
   /** From now on nothing passes, on the connections that are open and on new ones, which are still taken. Those stay dead for ever. */
   cut (): void
+  /** Resets all connections that are open; new ones are taken, and stay dead for ever. */
+  reset (): void
   /** New connections pass again. */
   mend (): void
   /** What goes in one direction waits here, on the connections that are open. */
@@ -61,6 +63,11 @@ export async function startProxy (t: Test, target: number): Promise<Proxy> {
         upstream.unpipe().resume()
       }
       passing = []
+    },
+    reset () {
+      whole = false
+      passing = []
+      for (const socket of sockets) socket.resetAndDestroy()
     },
     mend () { whole = true },
     hold (direction) {

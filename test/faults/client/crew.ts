@@ -1,10 +1,10 @@
 // A process of a fleet: some of its clients, as it is told by its parent.
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { WebSocket } from 'ws'
 import { connect, type Client } from '../../../client/index.ts'
 import { token } from '../../support/token.ts'
 import { until } from '../../support/until.ts'
 import type { Answer, ClientPlan, ClientReport, Order, Published, Span, TokenKind } from './plan.ts'
+import { watchStalls } from './stalls.ts'
 
 /** The service says that a token ends this long before; s. */
 const NOTICE = 60
@@ -145,7 +145,7 @@ class Member {
 }
 
 let members: Member[] = []
-const delay = monitorEventLoopDelay({ resolution: 10 })
+const stalls = watchStalls()
 
 async function obey (order: Order): Promise<Answer> {
   switch (order.order) {
@@ -163,7 +163,6 @@ async function obey (order: Order): Promise<Answer> {
       return { answer: 'start' }
     }
     case 'publish':
-      delay.enable()
       for (const member of members) member.publish()
       return { answer: 'publish' }
     case 'rest': {
@@ -175,7 +174,7 @@ async function obey (order: Order): Promise<Answer> {
     case 'report':
       // Who does not get there has lost something, which the report shows.
       await until(() => members.every(member => member.reached(order.ends)), 'everybody is there', order.patience).catch(() => {})
-      return { answer: 'report', reports: members.map(member => member.report()), stalled: delay.max / 1e6 }
+      return { answer: 'report', reports: members.map(member => member.report()), stalls }
   }
 }
 

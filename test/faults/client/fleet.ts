@@ -2,7 +2,8 @@ import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Owner } from '../../support/service.ts'
-import type { Answer, ClientPlan, ClientReport, Order } from './plan.ts'
+import type { Answer, ClientPlan, ClientReport, Order, Span } from './plan.ts'
+import { watchStalls } from './stalls.ts'
 
 const CREW = fileURLToPath(new URL('./crew.js', import.meta.url))
 const PROCESSES = 2
@@ -10,13 +11,14 @@ const PROCESSES = 2
 /** What a fleet has to say at the end. */
 export interface FleetReport {
   readonly clients: readonly ClientReport[]
-  /** Longest time in which one of its processes did nothing at all, ms: its clients could not come back in it. */
-  readonly stalled: number
+  /** When one of the processes got no processor. */
+  readonly stalls: readonly Span[]
 }
 
 /** Clients of the SDK in processes of their own. */
 export class Fleet {
   readonly #crews: ChildProcess[]
+  readonly #stalls = watchStalls()
 
   private constructor (crews: ChildProcess[]) { this.#crews = crews }
 
@@ -45,7 +47,7 @@ export class Fleet {
   async report (ends: Record<string, number>, patience = 40_000): Promise<FleetReport> {
     const answers = await this.#all({ order: 'report', ends, patience })
     const reports = answers.flatMap(answer => answer.answer === 'report' ? [answer] : [])
-    return { clients: reports.flatMap(({ reports }) => reports), stalled: Math.max(...reports.map(({ stalled }) => stalled)) }
+    return { clients: reports.flatMap(({ reports }) => reports), stalls: [...this.#stalls, ...reports.flatMap(({ stalls }) => stalls)] }
   }
 
   async #all (order: Order): Promise<Answer[]> {

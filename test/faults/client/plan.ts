@@ -64,4 +64,4 @@ export type Order =
 export type Answer =
   | { readonly answer: 'start' | 'publish' }
   | { readonly answer: 'rest', readonly unsent: number }
-  | { readonly answer: 'report', readonly reports: ClientReport[], readonly stalled: number }
+  | { readonly answer: 'report', readonly reports: ClientReport[], readonly stalls: readonly Span[] }

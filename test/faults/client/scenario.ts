@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { readLogs } from '../durability/audit.ts'
-import { Fleet } from './fleet.ts'
+import { Fleet, type FleetReport } from './fleet.ts'
 import type { ClientPlan, ClientReport } from './plan.ts'
 import type { Stage } from './stage.ts'
 import { longest, totalsOf } from './totals.ts'
@@ -38,7 +38,7 @@ export function plan (groups: readonly Group[]): ClientPlan[] {
  * Has a fleet publish and listen while something happens, and then holds what its clients saw against the logs: nothing is lost,
  * repeated or out of order, and every message is acknowledged and there once.
  */
-export async function run (t: Test, stage: Stage, { groups, fault }: Run): Promise<{ clients: readonly ClientReport[], stalled: number }> {
+export async function run (t: Test, stage: Stage, { groups, fault }: Run): Promise<FleetReport> {
   const plans = plan(groups)
   const fleet = await Fleet.start(t, plans)
   const began = Date.now()
@@ -47,9 +47,10 @@ export async function run (t: Test, stage: Stage, { groups, fault }: Run): Promi
   const published = (Date.now() - began) / 1000 * RATE
   const unsent = await fleet.rest()
   const logs = await readLogs(stage, [...new Set(plans.flatMap(({ channels }) => channels))])
-  const { clients, stalled } = await fleet.report(Object.fromEntries(Array.from(logs, ([channel, { last }]) => [channel, last])))
+  const report = await fleet.report(Object.fromEntries(Array.from(logs, ([channel, { last }]) => [channel, last])))
+  const { clients, stalls } = report
   const { totals, problems } = totalsOf(clients, logs)
-  t.comment(`${JSON.stringify(totals)}; a process stood still for up to ${Math.round(stalled)} ms`)
+  t.comment(`${JSON.stringify(totals)}; processes stood still for up to ${longest(stalls)} ms`)
   t.comment(summary(clients))
   for (const problem of problems) t.comment(problem)
 
@@ -59,7 +60,7 @@ export async function run (t: Test, stage: Stage, { groups, fault }: Run): Promi
   t.ok(totals.delivered > totals.published, `${totals.delivered} were delivered`)
   const { published: _published, delivered: _delivered, ...faults } = totals
   t.strictSame(faults, { lost: 0, repeated: 0, unordered: 0, foreign: 0, unacknowledged: 0, misplaced: 0, overtaken: 0, gaps: 0, errors: 0 }, 'nothing was lost, repeated or out of order')
-  return { clients, stalled }
+  return report
 }
 
 /** Who was connected by what, and how long they were away at the most. */

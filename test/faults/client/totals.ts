@@ -96,13 +96,13 @@ export function longest (spans: readonly Span[]): number {
   return Math.max(0, ...spans.map(([from, to]) => to - from))
 }
 
-/** Most of these times that lie within any one second. */
-export function mostInASecond (times: readonly number[]): number {
-  const sorted = times.toSorted((a, b) => a - b)
-  let [most, first] = [0, 0]
-  for (const [n, time] of sorted.entries()) {
-    while (time - (sorted[first] as number) >= 1000) first++
-    most = Math.max(most, n - first + 1)
+/** How many of these times the fullest second holds; seconds are counted from the first one. */
+export function fullestSecond (times: readonly number[]): number {
+  const first = Math.min(...times)
+  const seconds = new Map<number, number>()
+  for (const time of times) {
+    const second = Math.floor((time - first) / 1000)
+    seconds.set(second, (seconds.get(second) ?? 0) + 1)
   }
-  return most
+  return Math.max(0, ...seconds.values())
 }
