@@ -26,7 +26,10 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
     exposeHeadRoute: false,
     schema: { hide: true },
     config: { disableMetrics: true },
-    onRequest: fastify.authenticate,
+    // Where a proxy took the upgrade away, subprotocols without it bring no token. Clients must not take that for a bad one.
+    onRequest: async (request, reply) => {
+      if (request.ws || request.headers['sec-websocket-protocol'] === undefined) await fastify.authenticate(request, reply)
+    },
     preHandler: async request => {
       if (!request.ws) return
       const socket = request.raw.socket as Socket

@@ -467,6 +467,7 @@ t.test('without an upgrade the URL says what it speaks', async t => {
   t.equal(response.headers.get('upgrade'), 'websocket')
   t.match(await response.json(), { statusCode: 426, code: 'bad_request', error: 'Upgrade Required', message: SENTENCE })
   t.equal((await fetch(`${memory.url}/ws`)).status, 401)
+  t.equal((await fetch(`${memory.url}/ws`, { headers: { 'sec-websocket-protocol': `carillon.v1, bearer.${token()}` } })).status, 426, 'also where a proxy took it away')
 })
 
 t.test('refused upgrades are answered in HTTP, with a code and a sentence', async t => {
