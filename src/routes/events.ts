@@ -13,6 +13,9 @@ const headers = {
   'x-accel-buffering': 'no'
 }
 
+/** How a balancer says that a 503 makes it ask another instance, and that no client gets to see one. */
+const NEXT_UPSTREAM = 'x-next-upstream'
+
 const schema = {
   summary: 'A stream of server-sent events',
   tags: ['client'],
@@ -36,7 +39,7 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     // As for whoever can't be served, below: so it is when a ticket or the key of a token can't be looked up now, or a policy fails.
     errorHandler (error, request, reply) {
       const status = error instanceof RealtimeError ? error.status : error.statusCode ?? 500
-      if (status < 500) throw error
+      if (status < 500 || (status === 503 && request.headers[NEXT_UPSTREAM] === '503')) throw error
       if (status === 500) request.log.error({ err: error }, 'a stream could not be opened')
       begin(reply).close(closes.moved)
     }
@@ -49,9 +52,10 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     const changed = cursor !== undefined && cursor === lastEventId && decodeCursor(cursor).changed
     const { wishes, places } = await readingOf(realtime, identity, changed ? undefined : query.channels, cursor, query.presence === 'true')
 
-    const transport = begin(reply)
+    const refusal = fastify.overloaded() ?? realtime.refusal
     // A native EventSource never comes back from a 503: whoever can't be served gets a stream that ends.
-    if (fastify.overloaded() !== undefined || realtime.refusal !== undefined) return transport.close(closes.moved)
+    if (refusal !== undefined) throw new RealtimeError('unavailable', refusal)
+    const transport = begin(reply)
 
     let id
     try {
