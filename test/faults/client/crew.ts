@@ -29,21 +29,35 @@ class Absences {
   all (): Span[] { return this.#since === undefined ? this.spans : [...this.spans, [this.#since, Date.now()]] }
 }
 
-function tokenFunction (name: string, kind: TokenKind): () => string {
-  let fetched = 0
-  return () => {
-    fetched++
-    const now = Math.floor(Date.now() / 1000)
-    if (kind === 'renewing') return token({ sub: name, exp: now + NOTICE + 4 + Math.floor(Math.random() * 16) })
-    if (kind === 'lasting' || fetched > 2) return token({ sub: name })
-    if (fetched === 2) throw new Error(NO_ISSUER)
-    return token({ sub: name, exp: now + 6 + Math.floor(Math.random() * 12) })
+/** Issues the tokens of one client. */
+class Issuer {
+  readonly #name: string
+  readonly #kind: TokenKind
+  #asked = 0
+
+  constructor ({ name, token }: ClientPlan) {
+    this.#name = name
+    this.#kind = token
+  }
+
+  /** Whether the client has come to its second good token, where it must. */
+  get renewed (): boolean { return this.#asked >= { lasting: 1, renewing: 2, expiring: 3 }[this.#kind] }
+
+  issue (): string {
+    this.#asked++
+    const sub = this.#name
+    const soon = Math.floor(Date.now() / 1000) + 5 + Math.floor(Math.random() * 6)
+    if (this.#kind === 'renewing') return token({ sub, exp: soon + NOTICE })
+    if (this.#kind === 'lasting' || this.#asked > 2) return token({ sub })
+    if (this.#asked === 2) throw new Error(NO_ISSUER)
+    return token({ sub, exp: soon })
   }
 }
 
 class Member {
   readonly #plan: ClientPlan
   readonly #client: Client
+  readonly #issuer: Issuer
   readonly #published: Published[] = []
   readonly #heard: ClientReport['heard'] = {}
   readonly #gaps: string[] = []
@@ -56,7 +70,8 @@ class Member {
   #started = false
 
   constructor (plan: ClientPlan) {
-    const { name, url, transport, token } = this.#plan = plan
+    const { url, transport } = this.#plan = plan
+    const issuer = this.#issuer = new Issuer(plan)
     let open = 0
     const dialed = (): void => { if (this.#started) this.#dials.push(Date.now()) }
     const counted = (change: number): void => {
@@ -77,7 +92,7 @@ class Member {
       if (String(input).includes('/events?')) dialed()
       return await fetch(input, init)
     }
-    this.#client = connect(url, { token: tokenFunction(name, token), transport, WebSocket: Watched, fetch: watchedFetch })
+    this.#client = connect(url, { token: () => issuer.issue(), transport, WebSocket: Watched, fetch: watchedFetch })
     this.#client.on('state', state => {
       const { transport } = this.#client
       if (transport !== undefined && transport !== this.#transports.at(-1)) this.#transports.push(transport)
@@ -92,6 +107,9 @@ class Member {
 
   get unsent (): number { return this.#published.filter(({ outcome }) => outcome === undefined).length }
 
+  /** Whether its token was replaced, where it must be. Polls are not told that it soon ends. */
+  get renewed (): boolean { return this.#issuer.renewed || (this.#plan.token === 'renewing' && this.#client.transport === 'poll') }
+
   async start (): Promise<void> {
     await this.#client.ready
     for (const name of this.#plan.channels) {
@@ -99,7 +117,8 @@ class Member {
       const ids: string[] = []
       channel.on('*', (_data, { id }) => ids.push(id))
       await channel.subscribe()
-      this.#heard[name] = { from: channel.position?.offset ?? NaN, ids }
+      if (channel.position === undefined) throw new Error(`${name} has no positions`)
+      this.#heard[name] = { from: channel.position.offset, ids }
     }
     this.#started = true
   }
@@ -168,8 +187,8 @@ async function obey (order: Order): Promise<Answer> {
     case 'rest': {
       for (const member of members) member.rest()
       const unsent = (): number => members.reduce((sum, member) => sum + member.unsent, 0)
-      await until(() => unsent() === 0, 'all receipts', order.patience).catch(() => {})
-      return { answer: 'rest', unsent: unsent() }
+      await until(() => unsent() === 0 && members.every(({ renewed }) => renewed), 'all receipts and tokens', order.patience).catch(() => {})
+      return { answer: 'rest', unsent: unsent(), unrenewed: members.filter(({ renewed }) => !renewed).length }
     }
     case 'report':
       // Who does not get there has lost something, which the report shows.

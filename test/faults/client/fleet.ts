@@ -37,10 +37,10 @@ export class Fleet {
   /** From here on each client publishes. */
   async publish (): Promise<void> { await this.#all({ order: 'publish' }) }
 
-  /** Ends that, and waits for the receipts; answers how many have not come. */
-  async rest (patience = 40_000): Promise<number> {
-    const answers = await this.#all({ order: 'rest', patience })
-    return answers.reduce((sum, answer) => sum + (answer.answer === 'rest' ? answer.unsent : 0), 0)
+  /** Ends that, and waits for receipts and fresh tokens; answers how many have not come. */
+  async rest (patience = 40_000): Promise<{ unsent: number, unrenewed: number }> {
+    const answers = (await this.#all({ order: 'rest', patience })).flatMap(answer => answer.answer === 'rest' ? [answer] : [])
+    return { unsent: sum(answers.map(({ unsent }) => unsent)), unrenewed: sum(answers.map(({ unrenewed }) => unrenewed)) }
   }
 
   /** What the clients have seen, once all of them are at the end of their channels. */
@@ -66,4 +66,8 @@ export class Fleet {
       ended.abort()
     }
   }
+}
+
+function sum (numbers: readonly number[]): number {
+  return numbers.reduce((sum, number) => sum + number, 0)
 }

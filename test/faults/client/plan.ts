@@ -55,7 +55,7 @@ export interface ClientReport {
 export type Order =
   | { readonly order: 'start', readonly clients: readonly ClientPlan[] }
   | { readonly order: 'publish' }
-  /** Publishes no more; answered when nothing waits for its receipt, or after `patience` ms. */
+  /** Publishes no more; answered when nothing waits for its receipt and each token that soon ended was replaced, or after `patience` ms. */
   | { readonly order: 'rest', readonly patience: number }
   /** Answered when each client has come to these offsets, or after `patience` ms. */
   | { readonly order: 'report', readonly ends: Record<string, number>, readonly patience: number }
@@ -63,5 +63,5 @@ export type Order =
 /** What it answers. */
 export type Answer =
   | { readonly answer: 'start' | 'publish' }
-  | { readonly answer: 'rest', readonly unsent: number }
+  | { readonly answer: 'rest', readonly unsent: number, readonly unrenewed: number }
   | { readonly answer: 'report', readonly reports: ClientReport[], readonly stalls: readonly Span[] }
