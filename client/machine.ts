@@ -132,8 +132,8 @@ export class Machine {
     if (link === this.#next?.link) {
       this.#next = undefined
       if (this.#current === undefined) this.#comeBack(verdict, after)
-      // The one in use says itself, with its own end, what becomes of the client.
-      else if (this.#leaving) this.#leave(Math.max(after, this.#wait()))
+      // The one in use says itself, with its own end, what becomes of the client. It does not stand for as long as this one asks to wait.
+      else if (this.#leaving) this.#leave(this.#wait())
     } else if (link === this.#current) {
       this.#current = undefined
       this.#leaving = false
