@@ -34,7 +34,7 @@ export async function drain (realtime: Realtime, { delay, window }: DrainOptions
   if (delay > 0) await sleep(delay)
   realtime.enter('draining')
 
-  const overlap = Math.min(1000, window / 5)
+  const overlap = Math.min(3000, window / 4)
   const slots = assign(realtime.connections, window - overlap)
   for (const [connection, slot] of slots) connection.send({ type: 'shutdown', reconnectDelay: Math.round(slot) })
 

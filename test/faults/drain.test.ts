@@ -19,7 +19,7 @@ const EACH = 450
 const DEAF = 22
 const WINDOW = 5000
 /** Longest overlap of a client's old connection with its new one, and what a drain may take for goodbyes, ms. */
-const OVERLAP = 1000
+const OVERLAP = 1250
 const GOODBYES = 4000
 /** What a busy machine may add, ms. */
 const SLACK = 2000

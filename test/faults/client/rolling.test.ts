@@ -12,7 +12,7 @@ const WINDOW = 5000
 /** How long a client may be without an open connection, ms. */
 const AWAY = 50
 /** From when on a client's absence can have been caused by a process that got no processor, ms before it: the old connection is kept so long. */
-const OVERLAP = 1000
+const OVERLAP = 1250
 
 t.test('a rolling restart is noticed by nobody', async t => {
   const stage = await Stage.start(t, { env: { DRAIN_WINDOW: String(WINDOW) } })
