@@ -41,8 +41,8 @@ export class Connection implements Reader {
   lastHeartbeatAt: number
   /** When the ping that waits for its pong was sent; 0 when none does. */
   pingedAt = 0
-  /** Whether it was told that its token ends soon. */
-  warned = false
+  /** When it is told that its token ends soon, in Unix s; 0 as long as that is open, and `Infinity` once it was told. */
+  noticeAt = 0
   /** Commands that it may send at once, refilled as time goes by. */
   allowance: number
   allowanceAt: number

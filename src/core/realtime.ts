@@ -235,7 +235,7 @@ export class Realtime implements ConnectionOwner {
     }
     const news = JSON.stringify(identity.info) !== JSON.stringify(connection.identity.info)
     connection.identity = identity
-    connection.warned = false
+    connection.noticeAt = 0
     let failure: unknown
     for (const channel of connection.channels.keys()) {
       failure = await this.#recheck(connection, channel) ?? failure

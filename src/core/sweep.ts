@@ -5,7 +5,7 @@ import type { Realtime } from './realtime.ts'
 /** A stream's comment, often enough for proxies that cut what is silent for a minute, or half of one. */
 const STREAM_HEARTBEAT = 15_000
 const PONG_TIMEOUT = 8000
-/** How long before its end a token's owner is told. */
+/** How long before its end a token's owner is told, ms; half of what is left of it when that is less. */
 const EXPIRY_NOTICE = 60_000
 /** How often channels are compared with their logs. */
 const CHECK_INTERVAL = 5000
@@ -62,8 +62,10 @@ export class Sweep {
     const { expires } = connection.identity
     if (expires !== undefined) {
       if (now >= expires) return connection.close(closes.expired)
-      if (!connection.warned && expires - now <= EXPIRY_NOTICE) {
-        connection.warned = true
+      // One that is as short as a fresh one will be is not told of at once: that would go on for ever.
+      connection.noticeAt ||= (expires - Math.min(EXPIRY_NOTICE, (expires - now) / 2)) / 1000
+      if (now >= connection.noticeAt * 1000) {
+        connection.noticeAt = Infinity
         connection.send({ type: 'expiring', in: expires - now })
       }
     }
