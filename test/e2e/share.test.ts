@@ -2,6 +2,8 @@
 import t from 'tap'
 import type { Browser, Page } from 'playwright-core'
 import { startBrowser } from '../support/browser.ts'
+import { startGateway } from '../support/gateway.ts'
+import { startRedis } from '../support/redis.ts'
 import { API_KEY, metric, startService as start, type Owner, type Service } from '../support/service.ts'
 import { token } from '../support/token.ts'
 import { until } from '../support/until.ts'
@@ -12,10 +14,10 @@ const browser = await startBrowser(t)
 /** In development pages of the service's own origin are allowed. */
 async function startService (t: Owner, env: Record<string, string> = {}): Promise<Service> { return await start(t, { NODE_ENV: undefined, ...env }) }
 
-interface Told { readonly heard: unknown[], readonly gaps: number, readonly errors: string[], readonly state: string }
+interface Told { readonly heard: unknown[], readonly gaps: number, readonly errors: string[], readonly states: string[], readonly state: string }
 
 /** A profile with pages of the service's own origin. */
-async function profile (t: Owner, browser: Browser, service: Service): Promise<() => Promise<Page>> {
+async function profile (t: Owner, browser: Browser, service: Pick<Service, 'url'>): Promise<() => Promise<Page>> {
   const context = await browser.newContext()
   t.teardown(() => context.close())
   return async () => {
@@ -35,8 +37,9 @@ async function run<Result> (page: Page, text: string): Promise<Result> {
 async function join (page: Page, { sub = 'ada', options = '{}', from = 'undefined' } = {}): Promise<void> {
   await run(page, `
     const { connect } = await import('/client.js')
-    Object.assign(window, { heard: [], gaps: 0, errors: [] })
+    Object.assign(window, { heard: [], gaps: 0, errors: [], states: [] })
     window.client = connect(location.origin, { token: '${token({ sub, subscribe: ['chat:*', 'live:*'], publish: ['chat:*', 'live:*'] })}', share: true, ...${options} })
+    client.on('state', state => { states.push(state) })
     client.on('gap', () => { gaps++ })
     client.on('error', ({ code, message }) => { errors.push(code + ': ' + message) })
     window.channel = client.channel('${CHANNEL}')
@@ -44,7 +47,7 @@ async function join (page: Page, { sub = 'ada', options = '{}', from = 'undefine
     await channel.subscribe({ from: ${from} })`)
 }
 
-const told = async (page: Page): Promise<Told> => await run(page, 'return { heard, gaps, errors, state: client.state }')
+const told = async (page: Page): Promise<Told> => await run(page, 'return { heard, gaps, errors, states, state: client.state }')
 const connections = async (service: Service): Promise<number> => await metric(service, 'carillon_connections')
 
 async function publish (service: Service, data: unknown): Promise<void> {
@@ -78,7 +81,7 @@ async function after (page: Page, count: number, what: string): Promise<Told> {
   return await told(page)
 }
 
-async function openTabs (t: Owner, service: Service, count: number): Promise<{ pages: Page[], open: () => Promise<Page> }> {
+async function openTabs (t: Owner, service: Pick<Service, 'url'>, count: number): Promise<{ pages: Page[], open: () => Promise<Page> }> {
   const open = await profile(t, browser, service)
   const pages: Page[] = []
   for (let i = 0; i < count; i++) {
@@ -174,6 +177,37 @@ t.test('when the leading tab closes, the next one goes on: nothing is lost or re
   t.match(await Promise.all(own), Array.from({ length: 6 }, () => ({ channel: 'chat:side' })), 'what was published meanwhile is acknowledged')
   t.equal(await run<number>(pages[0] as Page, "return (await client.channel('chat:side').history()).messages.length"), 6, 'and stored once')
   await until(async () => await connections(service) === 1, 'one connection')
+})
+
+t.test('when the leading tab crashes, the next one goes on', async t => {
+  const service = await startService(t)
+  const { pages: [leader, ...others] } = await openTabs(t, service, 3)
+  const end = flow(service)
+  await after(others[0] as Page, 20, 'messages to flow')
+  const crashed = new Promise(resolve => leader?.once('crash', resolve))
+  await Promise.all([crashed, leader?.goto('chrome://crash').catch(() => {})])
+  await after(others[0] as Page, 150, 'messages to flow')
+  const numbers = await end()
+  for (const page of others) t.match(await after(page, numbers.length, 'all messages'), { heard: numbers, gaps: 0, errors: [], state: 'connected' })
+  await until(async () => await connections(service) === 1, 'one connection')
+})
+
+t.test('when their instance is replaced, all tabs move to the next one, and none is without a connection', async t => {
+  const redis = await startRedis(t)
+  const settings = { REDIS_URL: redis.url, DRAIN_WINDOW: '3000' }
+  const [first, second] = await Promise.all([startService(t, settings), startService(t, settings)])
+  const gateway = await startGateway(t, first.port)
+  const { pages } = await openTabs(t, gateway, 3)
+  const states = (await Promise.all(pages.map(told))).map(({ states }) => states)
+  gateway.target = second.port
+  const end = flow(second)
+  t.equal(await first.stop('SIGTERM'), 0)
+  const numbers = await end()
+  for (const [n, page] of pages.entries()) {
+    t.match(await after(page, numbers.length, 'all messages'), { heard: numbers, gaps: 0, errors: [], state: 'connected' })
+    t.same((await told(page)).states, states[n], 'it was connected all the time')
+  }
+  t.equal(await connections(second), 1)
 })
 
 t.test('a leading tab that does not answer is not waited for, and follows when it does', async t => {
