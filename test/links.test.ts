@@ -8,7 +8,7 @@ const names = await pageNames()
 const pages = new Map(await Promise.all(names.map(async name => [name, await readPage(name)] as const)))
 
 t.test('there are the pages that everybody looks for', async t => {
-  for (const name of ['CHANGELOG.md', 'CONTRIBUTING.md', 'README.md', 'docs/architecture.md', 'docs/configuration.md', 'docs/delivery.md', 'docs/protocol.md']) {
+  for (const name of ['CHANGELOG.md', 'CONTRIBUTING.md', 'README.md', 'docs/architecture.md', 'docs/configuration.md', 'docs/delivery.md', 'docs/performance.md', 'docs/protocol.md']) {
     t.ok(names.includes(name), name)
   }
 })

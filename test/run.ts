@@ -9,8 +9,8 @@ import { killRunning, runTestFile, type Outcome } from './support/test-file.ts'
 
 const fileTimeout = 300_000
 const jobs = 2
-/** These load the machine themselves and measure what happens, so they run alone and last. */
-const alone = /^test\/faults\/(?:client\/|drain|handshake|replay|return|slow)/
+/** These load the machine themselves and measure what happens, so they run alone and last, in this order. */
+const alone = [/^test\/faults\/(?:client\/|drain|handshake|replay|return|slow)/, /^test\/bench\./]
 
 /** npm starts us in the root of the package, which holds the sources; the compiled files are where this one is. */
 const root = process.cwd()
@@ -31,8 +31,8 @@ try {
   const files = await select(process.argv.slice(2))
   await lint()
   await rm(logs, { recursive: true, force: true })
-  await runAll(files.filter((name) => !alone.test(name)), jobs)
-  await runAll(files.filter((name) => alone.test(name)), 1)
+  await runAll(files.filter((name) => !alone.some((kind) => kind.test(name))), jobs)
+  for (const kind of alone) await runAll(files.filter((name) => kind.test(name)), 1)
   console.log(`\nTAP of every file: ${logs}`)
 } catch (error) {
   total.failed++

@@ -36,7 +36,7 @@ export async function program (name: ProgramName): Promise<string> {
 export async function ensurePrograms (): Promise<void> {
   const absent = await absentPrograms()
   if (absent.length === 0) return
-  const reason = await install(absent.flatMap((name) => programs[name].packages))
+  const reason = await installPackages(absent.flatMap((name) => programs[name].packages))
   const still = await absentPrograms()
   if (still.length > 0) throw new Error(missing(still) + (reason === undefined ? '' : ` (${reason})`))
 }
@@ -64,7 +64,7 @@ function missing (names: ProgramName[]): string {
 }
 
 /** Installs Debian packages; answers why not in a few words, and undefined when apt-get went through. */
-async function install (packages: string[]): Promise<string | undefined> {
+export async function installPackages (packages: string[]): Promise<string | undefined> {
   const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n']
   // RUNLEVEL=1: in a container the packages' scripts find themselves in single-user mode and start no service. (systemd starts redis-server.)
   const apt = [...asRoot, 'env', 'DEBIAN_FRONTEND=noninteractive', 'RUNLEVEL=1', 'apt-get', '-qq', '-o', 'DPkg::Lock::Timeout=300']

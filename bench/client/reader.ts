@@ -1,0 +1,182 @@
+import { randomBytes } from 'node:crypto'
+import { connect, type Socket } from 'node:net'
+import type { Client, Dialect } from './dialects.ts'
+import { EventScanner, FrameScanner, type Ear } from './frames.ts'
+import type { Room } from './room.ts'
+
+/** What all readers of this process share. */
+export interface Crowd {
+  readonly counts: { heard: number, lost: number }
+  /** µs, of sampled readers. */
+  latencies: number[]
+  /** µs, of one clock for all processes of this machine. */
+  now (): number
+}
+
+export interface ReaderOptions {
+  readonly dialect: Dialect
+  readonly port: number
+  /** Tells in which order readers were asked for; they are subscribed in any. */
+  readonly number: number
+  readonly channels: readonly string[]
+  readonly user: string
+  readonly position?: string
+  readonly crowd: Crowd
+  /** Where it listens, if in one channel only: numbers of one channel come in order. */
+  readonly room?: Room
+  /** Its latencies are taken. */
+  readonly sampled: boolean
+  /** Its place is kept up to date. */
+  readonly traced: boolean
+  /** Number of the last message that it has already. */
+  readonly after?: number
+  readonly settled: (failure?: string) => void
+}
+
+// One buffer for all: it is read before the next socket is.
+const shared = Buffer.alloc(65_536)
+const HEAD_END = Buffer.from('\r\n\r\n')
+const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0])
+
+/** One reader on a raw socket. Costs little more than the system calls. */
+export class Reader implements Client, Ear {
+  readonly channels: readonly string[]
+  readonly user: string
+  readonly position?: string
+  missing: number
+  place = ''
+  /** Number of the last message. */
+  last: number
+  /** It heard a number that was not the next one. */
+  broken = false
+  /** Its room waits for it before more is sent. */
+  paces = false
+  readonly #options: ReaderOptions
+  readonly #socket: Socket
+  readonly #scanner: FrameScanner | EventScanner
+  #text: string | undefined = ''
+  #head = true
+  #settled = false
+  #ready = false
+  #left = false
+
+  constructor (options: ReaderOptions) {
+    const { dialect, port, channels, user, position } = options
+    this.#options = options
+    this.channels = channels
+    this.user = user
+    this.position = position
+    this.missing = channels.length
+    this.last = options.after ?? 0
+    this.#scanner = dialect.framing === 'websocket' ? new FrameScanner(this) : new EventScanner(this)
+    const { path, headers } = dialect.request(this)
+    this.#socket = connect({
+      port,
+      host: '127.0.0.1',
+      noDelay: true,
+      onread: {
+        buffer: shared,
+        callback: size => {
+          this.#take(shared.subarray(0, size))
+          return true
+        }
+      }
+    }, () => this.#socket.write(requestHead(dialect, path, headers)))
+    this.#socket.on('error', error => this.fail(error.message))
+    this.#socket.on('close', () => {
+      if (this.#ready && !this.#left) options.crowd.counts.lost++
+      this.fail('closed')
+    })
+  }
+
+  get dialect (): Dialect { return this.#options.dialect }
+  get port (): number { return this.#options.port }
+  get number (): number { return this.#options.number }
+
+  send (text: string): void { this.#socket.write(maskedFrame(text)) }
+
+  /** Writes frames that are made already. */
+  write (bytes: Buffer): void { this.#socket.write(bytes) }
+
+  ready (): void {
+    this.#text = undefined
+    this.#ready = true
+    this.#scanner.each = this.#options.sampled
+    this.#settle()
+  }
+
+  fail (reason: string): void { this.#settle(reason) }
+
+  leave (): void {
+    this.#left = true
+    this.#socket.resetAndDestroy()
+  }
+
+  heard (count: number, seq: number, at: number): void {
+    const { crowd, room, sampled } = this.#options
+    crowd.counts.heard += count
+    if (sampled) crowd.latencies.push(crowd.now() - at)
+    if (room === undefined) return
+    if (seq !== this.last + count) this.broken = true
+    this.last = seq
+    if (this.paces) room.heard()
+  }
+
+  told (text: string): void {
+    if (this.#text !== undefined) this.dialect.told(this, text)
+    else this.dialect.alive?.(this, text)
+  }
+
+  pinged (): void { this.#socket.write(PONG) }
+  ended (code: number): void { this.fail(`closed with ${code}`) }
+
+  #take (bytes: Buffer): void {
+    if (!this.#head) return this.#body(bytes)
+    this.#text += bytes.toString('latin1')
+    const head = this.#text ?? ''
+    if (!head.includes('\r\n\r\n')) return
+    const status = head.slice(9, 12)
+    if (status !== (this.dialect.framing === 'sse' ? '200' : '101')) return this.fail(head.slice(0, 300))
+    this.#head = false
+    this.#text = ''
+    this.dialect.opened?.(this)
+    const rest = bytes.subarray(bytes.indexOf(HEAD_END) + HEAD_END.length)
+    if (rest.length > 0) this.#body(rest)
+  }
+
+  #body (bytes: Buffer): void {
+    if (this.#text !== undefined && this.dialect.framing === 'sse') {
+      this.#text += bytes.toString('latin1')
+      this.dialect.told(this, this.#text)
+    }
+    if (this.#ready && this.#options.traced) this.place = this.dialect.placeIn?.(this.place, bytes.toString('latin1')) ?? ''
+    this.#scanner.take(bytes)
+  }
+
+  #settle (failure?: string): void {
+    if (this.#settled) return
+    this.#settled = true
+    this.#options.settled(failure)
+  }
+}
+
+/** A client's text frame; a mask of zeros leaves the text as it is. */
+export function maskedFrame (text: string): Buffer {
+  const length = Buffer.byteLength(text)
+  const head = length < 126 ? 6 : 8
+  const frame = Buffer.alloc(head + length)
+  frame[0] = 0x81
+  if (length < 126) {
+    frame[1] = 0x80 | length
+  } else {
+    frame[1] = 0x80 | 126
+    frame.writeUInt16BE(length, 2)
+  }
+  frame.write(text, head)
+  return frame
+}
+
+function requestHead ({ framing }: Dialect, path: string, headers: readonly string[]): string {
+  const upgrade = ['Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}`]
+  return [`GET ${path} HTTP/1.1`, 'Host: 127.0.0.1', ...framing === 'websocket' ? upgrade : ['Accept: text/event-stream'], ...headers].join('\r\n') + '\r\n\r\n'
+}

@@ -1,0 +1,54 @@
+import type { Load, Readers } from '../client/plan.ts'
+import { costOf, expectHeard, expectReady, stage, type Figures, type Measure, type Trial } from './scenario.ts'
+
+/** Connects under way at a time where it does not matter how they come. */
+export const UNDERWAY = 100
+/** Characters of text in a message. */
+export const TEXT = 100
+
+export const deliveryMeasures: readonly Measure[] = [
+  { key: 'cpu', label: 'Server CPU a delivery', unit: 'µs', better: 'less' },
+  { key: 'p50', label: 'Latency, median', unit: 'ms', better: 'less' },
+  { key: 'p99', label: 'Latency, 99th percentile', unit: 'ms', better: 'less' },
+  { key: 'rate', label: 'Deliveries a second', unit: '/s', better: 'more' },
+  { key: 'redis', label: 'Redis CPU a message', unit: 'µs', better: 'less' },
+  { key: 'client', label: 'Load client', unit: 'cores', better: 'less' }
+]
+
+export interface FanOut {
+  readonly instances: number
+  readonly channels: readonly string[]
+  /** The channels of each reader; the readers are dealt to the instances in turn. */
+  readonly readers: ReadonlyArray<readonly string[]>
+  readonly pace: Load['pace']
+}
+
+/** Subscribes readers, sees that all of them get everything, and then measures what that costs. */
+export async function fanOut (trial: Trial, { instances, channels, readers, pace }: FanOut): Promise<Figures> {
+  const { contender, seconds } = trial
+  const scene = await stage(trial, instances)
+  const { cluster, load, dialect } = scene
+  const groups = deal(readers, cluster.ports).map((channels, i): Readers => ({ dialect, port: cluster.ports[i] ?? 0, channels, firstUser: i * readers.length }))
+  expectReady(await load.open(groups, UNDERWAY), readers.length)
+
+  const plan: Load = { dialect, ports: cluster.ports, channels, pace, seconds, text: TEXT, ids: contender.namespace === 'chat' }
+  const rehearsal = { rate: Math.min(1000, 'rate' in pace ? pace.rate : Infinity, 100 * channels.length) }
+  expectHeard(await load.load({ ...plan, pace: rehearsal, seconds: Math.min(1, seconds / 2) }))
+  // Code that is not compiled yet, and garbage of the connects, are no delivery's cost.
+  expectHeard(await load.load({ ...plan, seconds: Math.min(2, seconds) }))
+  const { result, server, store } = await costOf(scene, trial, () => load.load(plan))
+  expectHeard(result)
+  return {
+    cpu: server / result.heard * 1e6,
+    p50: result.p50,
+    p99: result.p99,
+    rate: result.heard / result.took,
+    redis: store / result.sent * 1e6,
+    client: result.cpu / result.took
+  }
+}
+
+/** Deals to so many hands, in turn. */
+export function deal<T> (items: readonly T[], hands: readonly unknown[]): T[][] {
+  return hands.map((_, hand) => items.filter((_, i) => i % hands.length === hand))
+}

@@ -1,0 +1,13 @@
+import { startService } from '../../test/support/service.ts'
+import { clusterOf, COLLECTOR, endOf, type Peer } from './peer.ts'
+
+/** The service itself, as it is deployed; only the rate limit is out of the way. */
+export const carillon: Peer = {
+  name: 'carillon',
+  label: 'Carillon',
+  dialects: { websocket: 'carillon', sse: 'carillon-events' },
+  async start ({ owner, redis, instances, nodeArgs = [] }) {
+    const env = { REDIS_URL: redis.url, RATE_LIMIT: '1000000', MAX_CHANNELS_PER_CONNECTION: '65536', MAX_CONNECTIONS_PER_USER: '5' }
+    return clusterOf(await Promise.all(Array.from({ length: instances }, () => startService(owner, env, [...COLLECTOR, ...nodeArgs]))), { signal: endOf(nodeArgs) })
+  }
+}
