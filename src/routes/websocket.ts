@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { WebSocket } from 'ws'
 import type { Connection } from '../core/connection.ts'
@@ -9,12 +10,12 @@ import { WebSocketTransport } from '../core/transport/websocket.ts'
 /** `GET /ws`: a two-way connection. */
 export default async function websocket (fastify: FastifyInstance): Promise<void> {
   const { realtime, dispatch, gate } = fastify
-  /** Of connections that are not WebSockets yet. */
-  const places = new Map<Socket, string>()
+  /** Connections that are not WebSockets yet: the place of each, and the answer that the framework has made for it. */
+  const coming = new Map<Socket, { readonly id: string, readonly response: ServerResponse }>()
   function giveUp (this: Socket): void {
-    const id = places.get(this)
-    if (id !== undefined) realtime.attendance.giveUp(id)
-    places.delete(this)
+    const place = coming.get(this)
+    if (place !== undefined) realtime.attendance.giveUp(place.id)
+    coming.delete(this)
   }
 
   // After the drain: who is still on the way in would be a connection that nobody sends away, and the server would wait for it.
@@ -30,12 +31,12 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
     onRequest: async (request, reply) => {
       if (request.ws || request.headers['sec-websocket-protocol'] === undefined) await fastify.authenticate(request, reply)
     },
-    preHandler: async request => {
+    preHandler: async (request, reply) => {
       if (!request.ws) return
       const socket = request.raw.socket as Socket
       const id = await realtime.attendance.admit(request.identity, 'websocket')
       if (socket.destroyed) return realtime.attendance.giveUp(id)
-      places.set(socket, id)
+      coming.set(socket, { id, response: reply.raw })
       socket.once('close', giveUp)
     },
     // A refused upgrade ends its connection.
@@ -48,8 +49,11 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
       const socket = request.raw.socket as Socket
       gate.accept(socket)
       socket.off('close', giveUp)
-      const connection = realtime.open(new WebSocketTransport(ws, socket), request.identity, places.get(socket))
-      places.delete(socket)
+      const place = coming.get(socket)
+      coming.delete(socket)
+      // There is no answer to come: the socket would hold it, and the request with all that hangs on it, for as long as it is open.
+      place?.response.detachSocket(socket)
+      const connection = realtime.open(new WebSocketTransport(ws, socket), request.identity, place?.id)
       listen(ws, connection)
       // What the client has sent along waits in its socket: nothing is answered before the welcome.
       ws.pause()
@@ -74,7 +78,11 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
       }
     })
     ws.on('close', code => realtime.closed(connection, code))
-    // `ws` closes by itself after an error of the protocol (1002, 1007, 1009) or of the socket.
-    ws.on('error', () => {})
+    // `ws` closes by itself after an error of the protocol (1002, 1007, 1009) or of the socket. The framework's own listener would
+    // hold the request.
+    ws.removeAllListeners('error')
+    ws.on('error', ignore)
   }
 }
+
+function ignore (): void {}
