@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto'
 import type { Backlog, Reader } from './backlog.ts'
 import type { Batch } from './batch.ts'
 import { may, type Identity } from './identity.ts'
 import { closes, type Close, type ControlFrame } from './protocol.ts'
+import { randomText } from './random.ts'
 import type { Transport } from './transport/transport.ts'
 
 /** What a connection needs from its owner. */
@@ -15,7 +15,7 @@ export interface ConnectionOwner {
 }
 
 /** A name for a connection: unguessable, never used again. */
-export function newConnectionId (): string { return randomBytes(16).toString('base64url') }
+export function newConnectionId (): string { return randomText(16) }
 
 /** One client: who it is, what it listens to, and the rule for readers that are too slow. Holds no timer; sweeps look at its times. */
 export class Connection implements Reader {

@@ -1,8 +1,9 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Redis } from 'ioredis'
 import { decodeEnvelope, type Message } from '../message.ts'
 import type { Position } from '../protocol.ts'
+import { randomText } from '../random.ts'
 import type { Page, Standing } from './broker.ts'
 
 /** A script, by what Redis knows it. */
@@ -81,7 +82,7 @@ const EPOCH_BYTES = 5
 
 /** A name that was never used, for an epoch or a term. */
 export function name (): string {
-  return randomBytes(EPOCH_BYTES).toString('base64url')
+  return randomText(EPOCH_BYTES)
 }
 
 /** What read.lua answers. */
