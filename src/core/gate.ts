@@ -21,7 +21,10 @@ export interface GateOptions {
 export class UpgradeGate extends EventEmitter {
   readonly #refuse: GateOptions['refuse']
   readonly #timeout: number
-  readonly #pending = new Set<Duplex>()
+  /** Upgrades under way, oldest first, and when each began; `performance.now()`. */
+  readonly #pending = new Map<Duplex, number>()
+  /** One for all of them, while there are any: a timer for each would stay with its connection. */
+  #timer: NodeJS.Timeout | undefined
 
   constructor ({ refuse, timeout = 10_000 }: GateOptions) {
     super()
@@ -39,20 +42,16 @@ export class UpgradeGate extends EventEmitter {
     socket.on('error', ignore)
     socket.on('end', endSocket)
     socket.on('close', this.#forget)
-    const tcp = socket as Socket
-    tcp.setTimeout(this.#timeout)
-    tcp.on('timeout', destroySocket)
-    this.#pending.add(socket)
+    this.#pending.set(socket, performance.now())
+    this.#timer ??= setInterval(this.#sweep, this.#timeout / 20).unref()
     const refusal = this.#refuse(request)
     if (refusal === undefined) this.emit('upgrade', request, socket, head)
-    else refuseUpgrade(tcp, refusal)
+    else refuseUpgrade(socket as Socket, refusal)
   }
 
   /** The upgrade is done: the socket has an owner who hears its errors. */
   accept (socket: Socket): void {
     this.#pending.delete(socket)
-    socket.setTimeout(0)
-    socket.off('timeout', destroySocket)
     socket.off('close', this.#forget)
     socket.off('end', endSocket)
     socket.off('error', ignore)
@@ -60,7 +59,19 @@ export class UpgradeGate extends EventEmitter {
 
   /** Cuts what is still under way. */
   close (): void {
-    for (const socket of this.#pending) socket.destroy()
+    for (const socket of this.#pending.keys()) socket.destroy()
+  }
+
+  /** Cuts what has taken too long. */
+  readonly #sweep = (): void => {
+    const now = performance.now()
+    for (const [socket, began] of this.#pending) {
+      if (now - began < this.#timeout) return
+      socket.destroy()
+    }
+    if (this.#pending.size > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
   }
 
   readonly #forget: (this: Duplex) => void
@@ -77,4 +88,3 @@ function refuseUpgrade (socket: Socket, { status, code, message }: Refusal): voi
 
 function ignore (): void {}
 function endSocket (this: Duplex): void { this.end() }
-function destroySocket (this: Duplex): void { this.destroy() }

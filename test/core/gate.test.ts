@@ -1,0 +1,80 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { UpgradeGate, type GateOptions } from '../../src/core/gate.ts'
+import { TcpClient, upgradeRequest } from '../support/tcp.ts'
+import { until } from '../support/until.ts'
+
+/** A server with nothing but the gate; who is let through waits in `asked`. */
+async function start (t: Test, options: GateOptions): Promise<{ gate: UpgradeGate, port: number, asked: Socket[] }> {
+  const gate = new UpgradeGate(options)
+  const asked: Socket[] = []
+  gate.on('upgrade', ({ socket }: IncomingMessage) => { asked.push(socket) })
+  const server = createServer().on('upgrade', gate.handle).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  t.teardown(() => { for (const socket of asked) socket.destroy() })
+  await once(server, 'listening')
+  return { gate, port: (server.address() as AddressInfo).port, asked }
+}
+
+function client (t: Test, port: number): TcpClient {
+  const one = new TcpClient(port)
+  t.teardown(() => one.socket.destroy())
+  return one.write(upgradeRequest())
+}
+
+t.test('an upgrade that takes too long is cut, however busy its client is, and one that is done is not', async t => {
+  const { gate, port, asked } = await start(t, { refuse: () => undefined, timeout: 400 })
+  const slow = client(t, port)
+  await until(() => asked.length === 1, 'the first to ask')
+  const quick = client(t, port)
+  await until(() => asked.length === 2, 'the second to ask')
+  gate.accept(asked[1] as Socket)
+  t.equal(gate.pending, 1)
+  const talk = setInterval(() => slow.write('x'), 50)
+  t.teardown(() => clearInterval(talk))
+  asked[0]?.resume()
+  const began = performance.now()
+  await until(() => slow.over, 'the slow one to be cut', 5000)
+  t.ok(performance.now() - began < 3000)
+  t.equal(gate.pending, 0)
+  await sleep(600)
+  t.notOk(quick.over, 'it has an owner')
+
+  const late = client(t, port)
+  await until(() => asked.length === 3, 'another to ask, after nobody was on the way for a while')
+  await t.resolves(until(() => late.over, 'it to be cut as well', 5000))
+})
+
+t.test('errors and ends of sockets on their way are heard, and leave nothing', async t => {
+  const { gate, port, asked } = await start(t, { refuse: () => undefined })
+  const [ended, reset] = [client(t, port), client(t, port)]
+  await until(() => asked.length === 2, 'both to ask')
+  for (const socket of asked) socket.resume()
+  ended.finish()
+  reset.reset()
+  await t.resolves(until(() => gate.pending === 0, 'both to be gone'))
+})
+
+t.test('a socket that is handed over keeps no listener of the gate', async t => {
+  const { gate, port, asked } = await start(t, { refuse: () => undefined })
+  client(t, port)
+  await until(() => asked.length === 1, 'it to ask')
+  const [socket] = asked as [Socket]
+  const before = new Set([...socket.eventNames()])
+  gate.accept(socket)
+  for (const event of ['error', 'end', 'close'] as const) t.ok(before.has(event))
+  t.equal(socket.listenerCount('error'), 0)
+  t.equal(socket.timeout ?? 0, 0, 'nor a timer')
+})
+
+t.test('closing cuts who is on the way', async t => {
+  const { gate, port, asked } = await start(t, { refuse: () => undefined })
+  const clients = [client(t, port), client(t, port)]
+  await until(() => asked.length === 2, 'both to ask')
+  gate.close()
+  await t.resolves(until(() => clients.every(({ over }) => over), 'both to be cut'))
+  t.equal(gate.pending, 0)
+})
