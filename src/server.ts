@@ -1,5 +1,5 @@
 import closeWithGrace from 'close-with-grace'
-import Fastify, { LogController, type FastifyInstance } from 'fastify'
+import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import { notFound, serverErrors } from '../plugins/errors.ts'
 import carillon from './app.ts'
 import { ConfigError, loadConfig, type Config } from './config.ts'
@@ -18,6 +18,8 @@ function build (config: Config): FastifyInstance {
   return Fastify({
     logger: loggerOptions(config),
     logController: new LogController({ disableRequestLogging: true }),
+    // One for each connection would cost more than all that is ever written to it.
+    childLoggerFactory: (logger, bindings, options, { headers }) => headers.upgrade === undefined ? logger.child(bindings, options) as FastifyBaseLogger : logger,
     trustProxy: config.trustProxy === undefined ? false : [...config.trustProxy],
     ...serverErrors,
     bodyLimit: config.limits.maxMessageBytes,
