@@ -105,6 +105,7 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
   await fastify.register(directives, { prefix: config.redisPrefix })
   await fastify.register(tickets, { prefix: config.redisPrefix })
   await fastify.register(auth, { key, issuer, audience, apiKey, allowedOrigins, development, revoked: identity => fastify.directives.revoked(identity) })
+  await fastify.register(cors)
   await fastify.register(realtime, {
     namespaces: config.namespaces,
     limits,
@@ -116,9 +117,6 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
     policies,
     observer: observers
   })
-  // Before what only answers to HTTP requests need: a route has the hooks of the plugins that were there before it.
-  await fastify.register(websocketRoutes)
-  await fastify.register(cors)
   if (development) {
     await fastify.register(openapi)
     await fastify.register(operations, { observers })
@@ -126,7 +124,7 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
     await fastify.register(demoRoutes, { open: generated })
   }
   const all = [
-    eventRoutes, pollRoutes, channelRoutes, userRoutes, userConnectionRoutes, connectionRoutes, presenceRoutes, ticketRoutes, revocationRoutes,
+    websocketRoutes, eventRoutes, pollRoutes, channelRoutes, userRoutes, userConnectionRoutes, connectionRoutes, presenceRoutes, ticketRoutes, revocationRoutes,
     clientRoutes, healthRoutes
   ]
   for (const routes of all) await fastify.register(routes)

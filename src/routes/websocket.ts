@@ -38,6 +38,8 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
       if (socket.destroyed) return realtime.attendance.giveUp(id)
       coming.set(socket, { id, response: reply.raw })
       socket.once('close', giveUp)
+      // The answer to the upgrade and the welcome leave together: there is nothing that a client could do in between.
+      socket.cork()
     },
     // A refused upgrade ends its connection.
     onSend: async (request, reply) => { if (request.ws) reply.header('connection', 'close') },

@@ -69,6 +69,27 @@ t.test('a batch of which nothing is left for the reader is not written', async t
   t.equal(connection.open, true)
 })
 
+for (const [what, end] of Object.entries<(connection: Connection) => void>({
+  'frame for it': connection => connection.send({ type: 'pong' }),
+  end: connection => connection.close(closes.shutdown)
+})) {
+  t.test(`what is held back until it is there leaves with the first ${what}`, async t => {
+    const owner = new Owner()
+    const { connection, socket, client } = await overSockets(t, owner)
+    let heard = ''
+    client.on('data', data => { heard += data.toString('latin1') })
+    await until(() => heard.includes('\r\n\r\n'), 'the upgrade')
+    socket.cork()
+    socket.write('held back')
+    await new Promise(setImmediate)
+    t.notMatch(heard, 'held back')
+    end(connection)
+    await until(() => heard.includes('held back'), 'it to arrive')
+    t.equal(connection.buffered, 0)
+    t.equal(owner.backlog.total, 0, 'nothing waits')
+  })
+}
+
 t.test('what waits for it is known to the backlog until it is gone', async t => {
   const owner = new Owner()
   const { connection, transport } = recorded(owner, new LineFraming())

@@ -47,7 +47,8 @@ export const websocketFraming: Framing = {
 /**
  * Writes frames straight to the socket that the upgrade request owns: without compression a frame is just bytes, and the
  * same bytes serve every reader. `ws` keeps reading, control frames and the closing handshake; its own frames are written
- * whole and at once, so the two never cut into each other.
+ * whole and at once, so the two never cut into each other. A socket may come with the answer to its upgrade held back (`cork`): the first
+ * frame for this reader, or its end, takes that along.
  */
 export class WebSocketTransport implements Transport {
   readonly kind = 'websocket'
@@ -71,6 +72,7 @@ export class WebSocketTransport implements Transport {
     const bytes = Buffer.allocUnsafe(headerLength(payload.length) + payload.length)
     writeFrame(bytes, 0, payload)
     this.write(bytes)
+    this.#socket.uncork()
   }
 
   drained (callback: () => void): void { whenDrained(this.#socket, callback) }
@@ -78,7 +80,10 @@ export class WebSocketTransport implements Transport {
   heartbeat (): void { this.write(PING) }
 
   // `ws` cuts the socket itself when the peer does not answer within its closeTimeout.
-  close ({ code, reason }: Close): void { this.#ws.close(code, reason) }
+  close ({ code, reason }: Close): void {
+    this.#ws.close(code, reason)
+    this.#socket.uncork()
+  }
 
   destroy (): void { this.#ws.terminate() }
 }
