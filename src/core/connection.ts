@@ -1,5 +1,6 @@
 import type { Backlog, Reader } from './backlog.ts'
 import type { Batch } from './batch.ts'
+import { Channels } from './channels.ts'
 import { may, type Identity } from './identity.ts'
 import { closes, type Close, type ControlFrame } from './protocol.ts'
 import { randomText } from './random.ts'
@@ -17,6 +18,8 @@ export interface ConnectionOwner {
 /** A name for a connection: unguessable, never used again. */
 export function newConnectionId (): string { return randomText(16) }
 
+const nothing: ReadonlySet<string> = new Set()
+
 /** One client: who it is, what it listens to, and the rule for readers that are too slow. Holds no timer; sweeps look at its times. */
 export class Connection implements Reader {
   /** Unguessable: knowing it may become a right. */
@@ -25,13 +28,9 @@ export class Connection implements Reader {
   /** Replaced when the token is refreshed; user and tenant never change. */
   identity: Identity
   /** Channel -> key, of everything it listens to. */
-  readonly channels = new Map<string, string>()
-  /** Channels that a backend has given it, which its token need not grant. */
-  readonly granted = new Set<string>()
+  readonly channels = new Channels()
   /** Whether its channels are no longer those that it asked for as it came: a cursor of it says so. */
   changed = false
-  /** Channels in which it is still being told what it missed. */
-  readonly behind = new Set<string>()
   /** Whether presence knows it: it is a user's, and was taken in. */
   admitted = false
   /** Subscriptions on their way, so that a limit holds for them too. */
@@ -50,6 +49,9 @@ export class Connection implements Reader {
   errors = 0
   errorsSince = 0
   readonly #owner: ConnectionOwner
+  // Most connections never have any.
+  #granted: Set<string> | undefined
+  #behind: Set<string> | undefined
   #open = true
 
   constructor (owner: ConnectionOwner, transport: Transport, identity: Identity, now: number, allowance = 0, id = newConnectionId()) {
@@ -61,9 +63,23 @@ export class Connection implements Reader {
     this.allowance = allowance
   }
 
+  /** Channels that a backend has given it, which its token need not grant. */
+  get granted (): ReadonlySet<string> { return this.#granted ?? nothing }
+  grant (channel: string): void { (this.#granted ??= new Set()).add(channel) }
+  ungrant (channel: string): void {
+    if (this.#granted?.delete(channel) === true && this.#granted.size === 0) this.#granted = undefined
+  }
+
+  /** Channels in which it is still being told what it missed. */
+  get behind (): ReadonlySet<string> { return this.#behind ?? nothing }
+  fallBehind (channel: string): void { (this.#behind ??= new Set()).add(channel) }
+  catchUp (channel: string): void {
+    if (this.#behind?.delete(channel) === true && this.#behind.size === 0) this.#behind = undefined
+  }
+
   /** Whether a cursor of it names a channel: what only a backend has given it, it could not ask for when it comes back. */
   keeps (channel: string): boolean {
-    return !this.granted.has(channel) || may(this.identity, 'subscribe', channel)
+    return this.#granted?.has(channel) !== true || may(this.identity, 'subscribe', channel)
   }
 
   /** Whether it still hears anything. */

@@ -107,8 +107,8 @@ export class Membership {
     if (key === undefined) return false
     this.#groups.part(connection)
     connection.channels.delete(channel)
-    connection.behind.delete(channel)
-    connection.granted.delete(channel)
+    connection.catchUp(channel)
+    connection.ungrant(channel)
     const framing = cursorOf(connection.transport.framing)
     if (framing !== undefined) framing.changed = connection.changed
     framing?.leave(key)
@@ -192,18 +192,18 @@ export class Membership {
     const wanted = (): boolean => connection.open && connection.channels.get(channel) === key
     const from = position === 'start' ? feed.start : position
     const joined = (): void => {
-      connection.behind.delete(channel)
+      connection.catchUp(channel)
       this.#hub.add(key, connection)
       this.#settle(connection)
     }
-    connection.behind.add(channel)
+    connection.fallBehind(channel)
     await new Promise<void>((resolve, reject) => {
       const resumed = (told: Resumed): void => {
         answer(told)
         resolve()
       }
       catchUp({ connection, feed, pages: this.#pages, observer: this.#observer, piece: this.#piece, resumed, joined, wanted }, from).then(resolve, error => {
-        connection.behind.delete(channel)
+        connection.catchUp(channel)
         reject(error)
       })
     })

@@ -172,14 +172,14 @@ export class Realtime implements ConnectionOwner {
     // In turn already while it is looked at: an unsubscribe that was sent after it must not overtake it.
     await this.#serial.run(`${connection.id} ${channel}`, async () => {
       const { identity } = connection
-      if (granted) connection.granted.add(channel)
+      if (granted) connection.grant(channel)
       if (!connection.granted.has(channel)) await this.allow(identity, 'subscribe', channel)
       if (presence) await this.#rights.see(identity, channel)
       connection.changed = true
       try {
         await this.attendance.join(connection, [{ channel, position, presence }], () => {}, (_channel, resumed) => answer(resumed))
       } finally {
-        if (!connection.channels.has(channel)) connection.granted.delete(channel)
+        if (!connection.channels.has(channel)) connection.ungrant(channel)
       }
       // A refresh in the meantime did not see this channel yet.
       if (connection.identity !== identity) await this.#recheck(connection, channel)

@@ -3,7 +3,8 @@ import type { Connection } from './connection.ts'
 /** The open connections of an instance, by id and by user. */
 export class Roster {
   readonly #named = new Map<string, Connection>()
-  readonly #users = new Map<string, Set<Connection>>()
+  /** Most users have one connection. */
+  readonly #users = new Map<string, Connection | Set<Connection>>()
 
   /** Takes one in that has just opened. */
   add (connection: Connection): void {
@@ -11,8 +12,9 @@ export class Roster {
     const name = userOf(connection)
     if (name === undefined) return
     const of = this.#users.get(name)
-    if (of === undefined) this.#users.set(name, new Set([connection]))
-    else of.add(connection)
+    if (of === undefined) this.#users.set(name, connection)
+    else if (of instanceof Set) of.add(connection)
+    else this.#users.set(name, new Set([of, connection]))
   }
 
   /** Takes one out that is no longer open. */
@@ -21,8 +23,13 @@ export class Roster {
     const name = userOf(connection)
     const of = name === undefined ? undefined : this.#users.get(name)
     if (name === undefined || of === undefined) return
-    of.delete(connection)
-    if (of.size === 0) this.#users.delete(name)
+    if (of instanceof Set) {
+      of.delete(connection)
+      const [last] = of
+      if (of.size === 1 && last !== undefined) this.#users.set(name, last)
+    } else if (of === connection) {
+      this.#users.delete(name)
+    }
   }
 
   /** The connection with this id, of whatever tenant: not for what callers ask. */
@@ -36,7 +43,8 @@ export class Roster {
 
   /** A user's connections as they are now, oldest first. */
   of (tenant: string | undefined, user: string): Connection[] {
-    return [...this.#users.get(userName(tenant, user)) ?? []]
+    const of = this.#users.get(userName(tenant, user))
+    return of === undefined ? [] : of instanceof Set ? [...of] : [of]
   }
 }
 
