@@ -1,17 +1,13 @@
-import { randomBytes } from 'node:crypto'
-import type { ChainableCommander } from 'ioredis'
-import { envelopeHead, type Publication } from '../message.ts'
-import { conflict, REMEMBERED, type Receipt } from './broker.ts'
+import type { Publication } from '../message.ts'
+import { conflict, type Receipt } from './broker.ts'
 import { DEADLINE, reasonOf, unavailable, type Link } from './link.ts'
-import { logKeys, publishScript, STANDING_TTL } from './scripts.ts'
+import { add, outcomes, runsOf, type Post, type Run } from './runs.ts'
 
 /** Most that may wait for Redis, gathered or on its way: messages, and bytes of them. More is refused. */
 const MAX_COUNT = 10_000
 const MAX_BYTES = 8 * 1024 * 1024
 /** ms for which a lost connection is waited for; it is mostly back sooner. After it, publishes are refused at once. */
 const MOMENT = 1000
-/** Bytes of an epoch, as cursors hold them. */
-const EPOCH_BYTES = 5
 /** ms for which a replica's word is waited for. */
 const REPLICA_TIMEOUT = 200
 
@@ -20,16 +16,19 @@ export interface OutboxOptions {
   readonly prefix: string
   /** Whether receipts say that a replica has the messages, for which one WAIT a pipeline asks. */
   readonly replicated: boolean
+  /** Hears of every message that Redis has, before its publisher does. */
+  readonly accepted?: (key: string, receipt: Receipt) => void
 }
 
 /**
- * Publishes on their way to Redis. All of one event-loop turn leave in one pipeline, which is one write and keeps their order. Every promise
+ * Publishes on their way to Redis. All of one event-loop turn leave in one write, in few commands that keep their order. Every promise
  * is settled within the deadline whatever becomes of the connection, and what waits is bounded in messages and bytes.
  */
 export class Outbox {
   readonly #link: Link
   readonly #prefix: string
   readonly #replicated: boolean
+  readonly #accepted: (key: string, receipt: Receipt) => void
   /** Written and not answered. Those past their deadline stay: ioredis holds them until they are answered or the connection ends. */
   readonly #sent = new Set<Batch>()
   #gathered: Batch | undefined
@@ -41,10 +40,11 @@ export class Outbox {
   #bytes = 0
   #now = 0
 
-  constructor ({ link, prefix, replicated }: OutboxOptions) {
+  constructor ({ link, prefix, replicated, accepted = () => {} }: OutboxOptions) {
     this.#link = link
     this.#prefix = prefix
     this.#replicated = replicated
+    this.#accepted = accepted
   }
 
   /** Publishes; resolves when Redis has it. */
@@ -133,44 +133,30 @@ export class Outbox {
   }
 
   #send (batch: Batch, term: string): void {
-    // Each may be the one that begins an epoch of its channel.
-    const epochs = randomBytes(EPOCH_BYTES * batch.posts.length)
+    const runs = runsOf(batch.posts)
+    const seen = new Set<boolean>()
     this.#link.request(redis => {
       const pipeline = redis.pipeline()
-      for (const [i, post] of batch.posts.entries()) {
-        const epoch = epochs.toString('base64url', i * EPOCH_BYTES, (i + 1) * EPOCH_BYTES)
-        this.#add(pipeline, post, term, epoch, batch.whole && i === 0)
+      for (const run of runs) {
+        // The first of each kind brings its script along, for all after it.
+        add(pipeline, run, { prefix: this.#prefix, term, whole: batch.whole && !seen.has(run.stored) })
+        seen.add(run.stored)
       }
       if (this.#replicated) pipeline.wait(1, REPLICA_TIMEOUT)
       return pipeline.exec()
-    }).then(results => { this.#settle(batch, results ?? []) }, error => { this.#settle(batch, [], error) })
+    }).then(results => { this.#settle(batch, runs, results ?? []) }, error => { this.#settle(batch, runs, [], error) })
   }
 
-  /** `whole`: brings the script along, for this and all after it. */
-  #add (pipeline: ChainableCommander, { key, publication }: Post, term: string, epoch: string, whole: boolean): void {
-    const { event, rest, log, once } = publication
-    const channel = `${this.#prefix}:m:${key}`
-    const head = envelopeHead(publication)
-    if (log === undefined && once === undefined) {
-      pipeline.publish(channel, `${head};;;${event}\n{${rest}`)
-      return
-    }
-    const keys = logKeys(this.#prefix, key)
-    pipeline[whole ? 'eval' : 'evalsha'](
-      whole ? publishScript.lua : publishScript.sha, 3, keys.standing, keys.log, once === undefined ? keys.log : keys.answer(once.name),
-      term, epoch, channel, head, event, rest, log?.size ?? 0, log?.ttl ?? 0, once?.digest ?? '', REMEMBERED, Math.max(STANDING_TTL, log?.ttl ?? 0)
-    )
-  }
-
-  #settle (batch: Batch, results: Results, failure?: unknown): void {
+  #settle (batch: Batch, runs: readonly Run[], results: Results, failure?: unknown): void {
     if (!this.#sent.has(batch)) return
-    const durable = this.#replicated ? Number(results[batch.posts.length]?.[1]) >= 1 : undefined
+    const durable = this.#replicated ? Number(results[runs.length]?.[1]) >= 1 : undefined
     const missed: Post[] = []
-    for (const [index, post] of batch.posts.entries()) {
+    // Whoever was told that it takes too long hears nothing more, and nothing of it is sent again.
+    for (const [index, run] of batch.posts.length === 0 ? [] : runs.entries()) {
       const [error, reply] = results[index] ?? [failure]
-      if (error === null) answer(post, reply, durable)
-      else if (reasonOf(error).startsWith('NOSCRIPT')) missed.push(post)
-      else post.reject(unavailable('The broker did not take the message.', reasonOf(error)))
+      if (error === null) this.#answer(run, reply, durable)
+      else if (reasonOf(error).startsWith('NOSCRIPT')) missed.push(...run.posts)
+      else for (const { reject } of run.posts) reject(refused(reasonOf(error)))
     }
     batch.posts = missed
     if (missed.length > 0) {
@@ -183,6 +169,22 @@ export class Outbox {
     this.#again()
     // What was held back.
     if (this.#gathered !== undefined) this.#schedule()
+  }
+
+  #answer (run: Run, reply: unknown, durable: boolean | undefined): void {
+    const all = outcomes(run, reply)
+    for (const [i, { key, resolve, reject }] of run.posts.entries()) {
+      const outcome = all[i] ?? { refused: 'no answer' }
+      if (outcome === 'conflict') {
+        reject(conflict())
+      } else if ('refused' in outcome) {
+        reject(refused(outcome.refused))
+      } else {
+        const receipt = outcome.position === undefined ? outcome : { ...outcome, durable }
+        this.#accepted(key, receipt)
+        resolve(receipt)
+      }
+    }
   }
 
   /** Why a publish of this size can't be taken. */
@@ -220,25 +222,11 @@ interface Batch {
   whole: boolean
 }
 
-interface Post {
-  readonly key: string
-  readonly publication: Publication
-  readonly resolve: (receipt: Receipt) => void
-  readonly reject: (error: Error) => void
-}
-
-/** What the script answers: 0 new, 1 duplicate, 2 conflict. */
-type Answer = [code: number, epoch: string, offset: string]
-
 const LOST = 'The broker did not answer. The message may still arrive: use the same id again.'
 const CLOSED = 'The broker is closed.'
 
-function answer ({ resolve, reject }: Post, reply: unknown, durable: boolean | undefined): void {
-  // What was neither numbered nor remembered is answered with a count of listeners.
-  const [code, epoch, offset] = Array.isArray(reply) ? reply as Answer : [0, '', '']
-  if (code === 2) return reject(conflict())
-  if (epoch === '') resolve({ duplicate: code === 1 })
-  else resolve({ position: { epoch, offset: Number(offset) }, duplicate: code === 1, durable })
+function refused (reason: string): Error {
+  return unavailable('The broker did not take the message.', reason)
 }
 
 function fail (batch: Batch, reason: string): void {

@@ -72,7 +72,15 @@ export class RedisBroker implements Broker {
     this.#pushes = new Link(subscriber, {
       name: 'subscriber', observer, up: () => { this.#listen() }, down: () => { this.#deafen() }
     })
-    this.#outbox = new Outbox({ link: this.#commands, prefix, replicated })
+    this.#outbox = new Outbox({
+      link: this.#commands,
+      prefix,
+      replicated,
+      accepted: (key, { position, duplicate }) => {
+        // What was answered again may be of an epoch long ago.
+        if (position !== undefined && !(duplicate && this.#witness.last(key) !== undefined)) this.#witness.note(key, position)
+      }
+    })
     this.#subscriptions = new Subscriptions(this.#pushes, this.#prefix, log)
     this.#witness = new Witness({ link: this.#commands, prefix, log, here: key => this.#sink?.position?.(key) })
     this.#term = new Term({
@@ -97,13 +105,7 @@ export class RedisBroker implements Broker {
     if (this.#commands.up) await within(DEADLINE, this.#term.prepared).catch(() => {})
   }
 
-  async publish (key: string, publication: Publication): Promise<Receipt> {
-    const receipt = await this.#outbox.publish(key, publication)
-    const { position, duplicate } = receipt
-    // What was answered again may be of an epoch long ago.
-    if (position !== undefined && !(duplicate && this.#witness.last(key) !== undefined)) this.#witness.note(key, position)
-    return receipt
-  }
+  publish (key: string, publication: Publication): Promise<Receipt> { return this.#outbox.publish(key, publication) }
 
   async subscribe (key: string): Promise<void> {
     await this.#subscriptions.subscribe(key)

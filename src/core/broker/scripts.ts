@@ -14,8 +14,10 @@ const STANDING = load('standing')
 /** What scripts need that send a message along with what they do; see send.lua. */
 export const SENDING = STANDING + load('send')
 
-/** Numbers, stores and sends a message; see publish.lua. */
+/** Numbers, stores and sends messages; see publish.lua. */
 export const publishScript = script(SENDING + load('publish'))
+/** Sends messages that are not stored; see spread.lua. */
+export const spreadScript = script(load('spread'))
 /** Reads a log; see read.lua. */
 export const readScript = script(STANDING + load('read'))
 /** Takes what an instance knows of a log; see report.lua. */
@@ -23,7 +25,7 @@ export const reportScript = script(STANDING + load('report'))
 /** Names a term; see term.lua. */
 export const termScript = script(load('term'))
 /** All of them. */
-export const scripts: readonly Script[] = [publishScript, readScript, reportScript, termScript]
+export const scripts: readonly Script[] = [publishScript, spreadScript, readScript, reportScript, termScript]
 
 /** Runs a script, which Redis may have forgotten. */
 export async function evaluate (redis: Redis, { lua, sha }: Script, keys: readonly string[], args: ReadonlyArray<string | number>): Promise<unknown> {

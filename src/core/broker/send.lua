@@ -1,4 +1,4 @@
--- Common to the scripts that send a message; comes after standing.lua, whose KEYS and ARGV it uses.
+-- Common to the scripts that send a message; comes after standing.lua, whose channel and ARGV it uses.
 
 -- Numbers, stores and sends a message: in one step, so that what readers are told and what caused it are one.
 -- message { channel: Redis channel, head: of the envelope, version;time;flags;excluded connection, event, rest: its JSON without the first
@@ -15,10 +15,10 @@ local function send (message, stored)
   offset = offset + 1
   local number = string.format('%.0f', offset)
   local envelope = message.head .. ';' .. epoch .. ';' .. number .. ';' .. message.event .. '\n{"offset":' .. number .. ',' .. message.rest
-  redis.call('XADD', KEYS[2], 'MAXLEN', size, number .. '-0', 'm', envelope)
-  redis.call('HSET', KEYS[1], 's', number)
-  redis.call('PEXPIRE', KEYS[2], message.ttl)
-  redis.call('PEXPIRE', KEYS[1], message.kept)
+  redis.call('XADD', log, 'MAXLEN', size, number .. '-0', 'm', envelope)
+  redis.call('HSET', key, 's', number)
+  redis.call('PEXPIRE', log, message.ttl)
+  redis.call('PEXPIRE', key, message.kept)
   stored(epoch, number)
   redis.call('PUBLISH', message.channel, envelope)
   -- By age, now and then: entries are in order of time, so the old ones are the first ones.
@@ -26,11 +26,11 @@ local function send (message, stored)
     local time = redis.call('TIME')
     local oldest = time[1] * 1000 - tonumber(message.ttl)
     local keep
-    for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 64)) do
+    for _, entry in ipairs(redis.call('XRANGE', log, '-', '+', 'COUNT', 64)) do
       if tonumber(string.match(entry[2][2], '^[^;]*;(%d+)') or 0) >= oldest then break end
       keep = tonumber(string.match(entry[1], '^%d+')) + 1
     end
-    if keep then redis.call('XTRIM', KEYS[2], 'MINID', string.format('%.0f', keep)) end
+    if keep then redis.call('XTRIM', log, 'MINID', string.format('%.0f', keep)) end
   end
   return epoch, number
 end

@@ -1,6 +1,7 @@
 -- Common to the scripts of a channel with a log.
 -- KEYS[1] standing: hash { e: epoch, s: offset of the last message, r: term in which the last epoch began, f: earlier epochs }
 -- KEYS[2] log: stream, id of an entry = offset, field m = the message as it travels
+-- A script of many channels takes them in turn, as `key` and `log`.
 -- ARGV[1] term of the Redis that runs this, see term.lua   ARGV[2] an epoch that was never used
 --
 -- An epoch is never used again. It ends with the term of the Redis that numbered in it, since that one may have known more: what
@@ -10,8 +11,10 @@
 
 local EARLIER = 8
 
+local key, log = KEYS[1], KEYS[2]
+
 local function standing ()
-  local known = redis.call('HMGET', KEYS[1], 'e', 's', 'r', 'f')
+  local known = redis.call('HMGET', key, 'e', 's', 'r', 'f')
   return known[1], tonumber(known[2] or '0'), known[3], known[4] or ''
 end
 
@@ -27,7 +30,7 @@ end
 -- Ends an epoch and begins the next one.
 local function follow (epoch, offset, earlier, mark)
   earlier = with(epoch .. ':' .. string.format('%.0f', offset) .. mark, earlier)
-  redis.call('HSET', KEYS[1], 'e', ARGV[2], 'r', ARGV[1], 'f', earlier)
+  redis.call('HSET', key, 'e', ARGV[2], 'r', ARGV[1], 'f', earlier)
   return ARGV[2], offset, earlier
 end
 
@@ -36,8 +39,8 @@ local function current ()
   local epoch, offset, term, earlier = standing()
   if not epoch then
     -- In this order: Redis refuses a script for want of memory at its first write only, and DEL is never refused.
-    redis.call('HSET', KEYS[1], 'e', ARGV[2], 's', '0', 'r', ARGV[1])
-    redis.call('DEL', KEYS[2])
+    redis.call('HSET', key, 'e', ARGV[2], 's', '0', 'r', ARGV[1])
+    redis.call('DEL', log)
     return ARGV[2], 0, ''
   end
   if term ~= ARGV[1] then return follow(epoch, offset, earlier, '') end

@@ -76,6 +76,45 @@ t.test('publishes that are numbered and stored are one write too', async t => {
   t.ok(reads < 120, `Redis read ${reads} times`)
 })
 
+t.test('messages of every kind keep the order in which they were published, however many leave together', async t => {
+  const { broker, heard } = await started(t, { url: server.url, prefix: 'kinds' })
+  const log = { size: 10_000, ttl: 60_000 }
+  await broker.subscribe('/chat:lobby')
+  const receipts = await Promise.all(Array.from({ length: 400 }, (_, n) => {
+    // Long runs of one kind, and then one of each in turn.
+    const stored = n < 200 ? n < 100 : n % 2 === 0
+    return broker.publish('/chat:lobby', message(n, stored ? { log, messageId: `m-${n}` } : { volatile: true }))
+  }))
+  await until(() => heard.length === 400, 'all are heard')
+  t.strictSame(heard, Array.from({ length: 400 }, (_, n) => n))
+  const offsets = receipts.flatMap(({ position }) => position === undefined ? [] : [position.offset])
+  t.strictSame(offsets, Array.from({ length: 200 }, (_, i) => i + 1), 'each publisher got its own answer')
+})
+
+t.test('a message that Redis refuses is no matter of those that leave with it', async t => {
+  const { broker, heard } = await started(t, { url: server.url, prefix: 'refused' })
+  const admin = redisClient(t, server)
+  const log = { size: 10, ttl: 60_000 }
+  await admin.set('refused:{/chat:odd}:s', 'no hash')
+  await broker.subscribe('/chat:lobby')
+  const [first, odd, last] = await Promise.allSettled(['/chat:lobby', '/chat:odd', '/chat:lobby'].map((key, n) => broker.publish(key, message(n, { log, messageId: 'one' + n }))))
+  t.match(first, { status: 'fulfilled', value: { position: { offset: 1 }, duplicate: false } })
+  t.match(odd, { status: 'rejected', reason: { code: 'unavailable', cause: /^WRONGTYPE/ } })
+  t.match(last, { status: 'fulfilled', value: { position: { offset: 2 }, duplicate: false } })
+  await until(() => heard.length === 2, 'both are heard')
+  t.strictSame(heard, [0, 2])
+})
+
+t.test('a server that is no master refuses all of them, and is left for another', async t => {
+  const redis = await startRedis(t)
+  const { broker } = await started(t, { url: redis.url })
+  const admin = redisClient(t, redis)
+  const connections = await info(admin, 'stats', 'total_connections_received')
+  await admin.replicaof('127.0.0.1', 1)
+  await t.rejects(broker.publish('/chat:lobby', message(1, { log: { size: 10, ttl: 60_000 } })), { code: 'unavailable', cause: /^READONLY/ })
+  await until(async () => await info(admin, 'stats', 'total_connections_received') > connections, 'it connects anew')
+})
+
 t.test('what is kept in Redis is named after its channel, and none of it for ever', async t => {
   const redis = await startRedis(t)
   const { broker } = await started(t, { url: redis.url, prefix: 'kept' })
