@@ -1,10 +1,11 @@
-import websocketPlugin from '@fastify/websocket'
+import websocketPlugin, { type WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Server } from 'node:http'
 import type { WebSocket } from 'ws'
 import { UpgradeGate } from '../src/core/gate.ts'
 import { SUBPROTOCOL } from '../src/core/protocol.ts'
+import { WebSocketTransport } from '../src/core/transport/websocket.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -53,6 +54,8 @@ async function websocket (fastify: FastifyInstance, { path, maxMessageBytes }: W
     closeTimeout: CLOSE_TIMEOUT,
     perMessageDeflate: false,
     clientTracking: false,
+    // Made once the handshake is done. All that is asked of it then is in it.
+    WebSocket: WebSocketTransport as unknown as NonNullable<WebsocketPluginOptions['options']>['WebSocket'],
     // The first offered subprotocol may be a token; it is never echoed.
     handleProtocols: (protocols: Set<string>) => protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false as const
   }

@@ -1,11 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { WebSocket } from 'ws'
-import type { Connection } from '../core/connection.ts'
 import { RealtimeError, visible } from '../core/errors.ts'
 import { closes } from '../core/protocol.ts'
-import { WebSocketTransport } from '../core/transport/websocket.ts'
+import type { SocketEvents, WebSocketTransport } from '../core/transport/websocket.ts'
 
 /** `GET /ws`: a two-way connection. */
 export default async function websocket (fastify: FastifyInstance): Promise<void> {
@@ -16,6 +14,20 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
     const place = coming.get(this)
     if (place !== undefined) realtime.attendance.giveUp(place.id)
     coming.delete(this)
+  }
+
+  const events: SocketEvents = {
+    text: (connection, text) => dispatch.receive(connection, text),
+    binary: connection => connection.close({ code: closes.protocolError.code, reason: 'protocol error: binary frame' }),
+    ponged: connection => { connection.pingedAt = 0 },
+    pinged: connection => {
+      try {
+        dispatch.spend(connection, Date.now())
+      } catch (error) {
+        if (error instanceof RealtimeError) connection.close(closes.abusive)
+      }
+    },
+    closed: (connection, code) => realtime.closed(connection, code)
   }
 
   // After the drain: who is still on the way in would be a connection that nobody sends away, and the server would wait for it.
@@ -48,6 +60,8 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
       return { statusCode: 426, code: 'bad_request', error: 'Upgrade Required', message: 'This URL speaks WebSocket: connect with ws:// or wss://.' }
     },
     wsHandler: (ws, request) => {
+      // What the plugin has the server of `ws` make.
+      const transport = ws as unknown as WebSocketTransport
       const socket = request.raw.socket as Socket
       gate.accept(socket)
       socket.off('close', giveUp)
@@ -55,36 +69,14 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
       coming.delete(socket)
       // There is no answer to come: the socket would hold it, and the request with all that hangs on it, for as long as it is open.
       place?.response.detachSocket(socket)
-      const connection = realtime.open(new WebSocketTransport(ws, socket), request.identity, place?.id)
-      listen(ws, connection)
+      const connection = realtime.open(transport, request.identity, place?.id)
+      transport.serve(connection, events)
       // What the client has sent along waits in its socket: nothing is answered before the welcome.
-      ws.pause()
+      transport.pause()
       realtime.welcome(connection).catch((error: unknown) => {
         request.log.warn({ err: error }, 'a connection could not be welcomed')
         connection.close({ code: closes.moved.code, reason: visible(error).code })
-      }).finally(() => ws.resume())
+      }).finally(() => transport.resume())
     }
   })
-
-  function listen (ws: WebSocket, connection: Connection): void {
-    ws.on('message', (data, isBinary) => {
-      if (isBinary) connection.close({ code: closes.protocolError.code, reason: 'protocol error: binary frame' })
-      else dispatch.receive(connection, data.toString())
-    })
-    ws.on('pong', () => { connection.pingedAt = 0 })
-    ws.on('ping', () => {
-      try {
-        dispatch.spend(connection, Date.now())
-      } catch (error) {
-        if (error instanceof RealtimeError) connection.close(closes.abusive)
-      }
-    })
-    ws.on('close', code => realtime.closed(connection, code))
-    // `ws` closes by itself after an error of the protocol (1002, 1007, 1009) or of the socket. The framework's own listener would
-    // hold the request.
-    ws.removeAllListeners('error')
-    ws.on('error', ignore)
-  }
 }
-
-function ignore (): void {}

@@ -2,25 +2,25 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { WebSocketServer, type ServerOptions, type WebSocket } from 'ws'
+import { WebSocketServer, type WebSocket } from 'ws'
 import { Batch } from '../../src/core/batch.ts'
 import { Connection } from '../../src/core/connection.ts'
 import { backendIdentity } from '../../src/core/identity.ts'
 import { closes } from '../../src/core/protocol.ts'
 import { WebSocketTransport } from '../../src/core/transport/websocket.ts'
+import { frame } from '../support/raw.ts'
 import { LineFraming, Owner, recorded, said } from '../support/transport.ts'
 import { until } from '../support/until.ts'
 
 /** A connection over real sockets. The client takes nothing until it is resumed. */
 async function overSockets (t: Test, owner: Owner): Promise<{ connection: Connection, socket: Socket, client: Socket }> {
-  // Newer than its types.
-  const options: ServerOptions & { closeTimeout: number } = { noServer: true, closeTimeout: 200 }
-  const sockets = new WebSocketServer(options)
+  const limits = { maxPayload: 65_536, maxFragments: 64, maxBufferedChunks: 1024, closeTimeout: 200 }
+  const sockets = new WebSocketServer({ noServer: true, WebSocket: WebSocketTransport as unknown as typeof WebSocket, ...limits })
   const server = createServer().listen(0, '127.0.0.1')
   t.teardown(() => server.close())
-  const upgraded = new Promise<{ ws: WebSocket, socket: Socket }>(resolve => {
+  const upgraded = new Promise<{ transport: WebSocketTransport, socket: Socket }>(resolve => {
     server.on('upgrade', (request, stream, head) => {
-      sockets.handleUpgrade(request, stream, head, ws => resolve({ ws, socket: request.socket }))
+      sockets.handleUpgrade(request, stream, head, ws => resolve({ transport: ws as unknown as WebSocketTransport, socket: request.socket }))
     })
   })
   await once(server, 'listening')
@@ -28,11 +28,11 @@ async function overSockets (t: Test, owner: Owner): Promise<{ connection: Connec
   client.on('error', () => {})
   t.teardown(() => client.destroy())
   client.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n')
-  const { ws, socket } = await upgraded
-  t.teardown(() => ws.terminate())
-  const connection = new Connection(owner, new WebSocketTransport(ws, socket), backendIdentity(undefined), Date.now())
-  ws.on('close', code => connection.gone(code))
-  ws.on('error', () => {})
+  const { transport, socket } = await upgraded
+  t.teardown(() => transport.destroy())
+  const connection = new Connection(owner, transport, backendIdentity(undefined), Date.now())
+  const nothing = (): void => {}
+  transport.serve(connection, { text: nothing, binary: nothing, pinged: nothing, ponged: nothing, closed: (connection, code) => connection.gone(code) })
   return { connection, socket, client }
 }
 
@@ -89,6 +89,24 @@ for (const [what, end] of Object.entries<(connection: Connection) => void>({
     t.equal(owner.backlog.total, 0, 'nothing waits')
   })
 }
+
+t.test('a client that takes nothing is owed one pong, for its last ping', async t => {
+  const { connection, socket, client } = await overSockets(t, new Owner())
+  // As much as it takes for some of it to wait here.
+  for (let i = 0; i < 200 && socket.writableLength < 100_000; i++) {
+    connection.transport.write(Buffer.alloc(100_000))
+    await new Promise(setImmediate)
+  }
+  const waiting = socket.writableLength
+  t.ok(waiting >= 100_000)
+  for (let i = 0; i < 1000; i++) client.write(frame(`ping ${i}`, { opcode: 9 }))
+  await until(() => socket.bytesRead > 1000 * 12, 'the pings')
+  t.equal(socket.writableLength, waiting, 'nothing is added to what waits')
+  let tail = ''
+  client.on('data', data => { tail = (tail + data.toString('latin1')).slice(-100) })
+  await until(() => tail.includes('ping 999'), 'the pong')
+  t.equal(tail.split('ping').length, 2, 'it is the only one')
+})
 
 t.test('what waits for it is known to the backlog until it is gone', async t => {
   const owner = new Owner()

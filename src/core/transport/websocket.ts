@@ -1,12 +1,20 @@
 import type { Socket } from 'node:net'
-import type { WebSocket } from 'ws'
+import type { Connection } from '../connection.ts'
 import type { Close, ControlFrame } from '../protocol.ts'
 import type { Message } from '../message.ts'
+import { FrameReader, type FrameLimits } from './frames.ts'
 import { whenDrained, type Framing, type Transport } from './transport.ts'
 
 // RFC 6455 §5.2: FIN and opcode in the first byte; a server's frames carry no mask.
 const FIN_TEXT = 0x81
+const CLOSE = 0x88
+const PONG = 0x8a
 const PING = Buffer.from([0x89, 0x00])
+/** Bytes of a reason, as it fits into a control frame with its code. */
+const MAX_REASON = 123
+/** What is reported of a client that went without a word. */
+const LOST = 1006
+const kTransport = Symbol('transport')
 
 /** Bytes in front of a payload of this length. */
 function headerLength (length: number): number {
@@ -44,24 +52,74 @@ export const websocketFraming: Framing = {
   }
 }
 
-/**
- * Writes frames straight to the socket that the upgrade request owns: without compression a frame is just bytes, and the
- * same bytes serve every reader. `ws` keeps reading, control frames and the closing handshake; its own frames are written
- * whole and at once, so the two never cut into each other. A socket may come with the answer to its upgrade held back (`cork`): the first
- * frame for this reader, or its end, takes that along.
- */
-export class WebSocketTransport implements Transport {
-  readonly kind = 'websocket'
-  readonly framing = websocketFraming
-  readonly #ws: WebSocket
-  readonly #socket: Socket
+/** What a WebSocket's owner hears of its client. One object for all connections. */
+export interface SocketEvents {
+  text (connection: Connection, text: string): void
+  binary (connection: Connection): void
+  pinged (connection: Connection): void
+  ponged (connection: Connection): void
+  /** It is gone: with the client's own code, or with 1006. */
+  closed (connection: Connection, code: number): void
+}
 
-  constructor (ws: WebSocket, socket: Socket) {
-    this.#ws = ws
-    this.#socket = socket
+export interface WebSocketOptions extends FrameLimits {
+  /** How long the client may take to answer a close frame before its socket is cut, ms. */
+  readonly closeTimeout: number
+}
+
+/**
+ * A WebSocket once its handshake is done, on the socket that the upgrade request owns. Without compression a frame is just bytes, and the
+ * same bytes serve every reader. It is what the server of `ws` makes instead of a WebSocket of its own (its option `WebSocket`), for the sake
+ * of memory: a reader, a sender and two emitters are a third of what an idle connection takes. The socket may come with the answer to the
+ * upgrade held back (`cork`): the first frame for this reader, or the end, takes that along.
+ */
+export class WebSocketTransport extends FrameReader implements Transport {
+  readonly kind = 'websocket'
+  /** The subprotocol. Set by the server of `ws`, which names it to the client. */
+  _protocol = ''
+  readonly #options: WebSocketOptions
+  #socket!: Socket
+  #connection: Connection | undefined
+  #events: SocketEvents | undefined
+  /** What its end is reported with. */
+  #code = LOST
+  #saidGoodbye = false
+  /** Whether nothing is expected from the client any more. */
+  #heardLast = false
+  #timer: NodeJS.Timeout | undefined
+  /** A pong that the client has no room for. */
+  #pong: Buffer | undefined
+
+  /** Called by the server of `ws`, which has neither an address nor a choice of protocols for it. */
+  constructor (_address: null, _protocols: undefined, options: WebSocketOptions) {
+    super(options)
+    this.#options = options
   }
 
+  get framing (): Framing { return websocketFraming }
   get buffered (): number { return this.#socket.writableLength }
+
+  /** Called by the server of `ws`, once it has answered the handshake. From here on the socket's errors are heard. */
+  setSocket (socket: Socket & { [kTransport]?: WebSocketTransport }, head: Buffer): void {
+    this.#socket = socket
+    socket[kTransport] = this
+    socket.setTimeout(0)
+    socket.setNoDelay()
+    if (head.length > 0) socket.unshift(head)
+    socket.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
+  }
+
+  /** Whom it serves, and who hears of it. Called before anything has been read. */
+  serve (connection: Connection, events: SocketEvents): void {
+    this.#connection = connection
+    this.#events = events
+  }
+
+  /** Every event has its listener already: `@fastify/websocket` offers one for errors, which would hold its request. */
+  on (): this { return this }
+
+  pause (): void { this.#socket.pause() }
+  resume (): void { this.#socket.resume() }
 
   write (bytes: Buffer): void {
     if (this.#socket.writable) this.#socket.write(bytes)
@@ -79,11 +137,76 @@ export class WebSocketTransport implements Transport {
 
   heartbeat (): void { this.write(PING) }
 
-  // `ws` cuts the socket itself when the peer does not answer within its closeTimeout.
-  close ({ code, reason }: Close): void {
-    this.#ws.close(code, reason)
-    this.#socket.uncork()
+  close ({ code, reason }: Close): void { this.#sayGoodbye(code, Buffer.from(reason)) }
+
+  destroy (): void { this.#socket.destroy() }
+  /** As {@link destroy}, by the name that `@fastify/websocket` knows. */
+  terminate (): void { this.destroy() }
+
+  protected text (text: string): void { if (this.#connection !== undefined) this.#events?.text(this.#connection, text) }
+  protected binary (): void { if (this.#connection !== undefined) this.#events?.binary(this.#connection) }
+  protected ponged (): void { if (this.#connection !== undefined) this.#events?.ponged(this.#connection) }
+
+  protected pinged (payload: Buffer): void {
+    if (this.#connection !== undefined) this.#events?.pinged(this.#connection)
+    if (this.#saidGoodbye) return
+    // RFC 6455 §5.5.3: of pings that could not be answered yet, the last one is enough.
+    const waits = this.#pong !== undefined
+    if (!waits && !this.#socket.writableNeedDrain) return this.write(control(PONG, payload))
+    this.#pong = Buffer.from(payload)
+    if (waits) return
+    this.drained(() => {
+      const last = this.#pong
+      this.#pong = undefined
+      if (last !== undefined && !this.#saidGoodbye) this.write(control(PONG, last))
+    })
   }
 
-  destroy (): void { this.#ws.terminate() }
+  protected goodbye (code: number, reason: Buffer): void {
+    this.#code = code
+    this.#heardLast = true
+    this.#sayGoodbye(code, reason)
+  }
+
+  protected failed (code: number): void {
+    this.#heardLast = true
+    this.#sayGoodbye(code)
+  }
+
+  #sayGoodbye (code: number, reason: Buffer = NOTHING): void {
+    const socket = this.#socket
+    if (!this.#saidGoodbye) {
+      this.#saidGoodbye = true
+      // 1005 stands for no code at all (RFC 6455 §7.1.5).
+      const payload = Buffer.alloc(code === 1005 ? 0 : 2 + Math.min(reason.length, MAX_REASON))
+      if (payload.length > 0) reason.copy(payload, payload.writeUInt16BE(code))
+      this.write(control(CLOSE, payload))
+      this.#timer = setTimeout(destroySocket, this.#options.closeTimeout, socket)
+    }
+    socket.uncork()
+    if (this.#heardLast && !socket.writableEnded) socket.end()
+  }
+
+  static #of (socket: Socket): WebSocketTransport { return (socket as Socket & { [kTransport]: WebSocketTransport })[kTransport] }
+
+  /** The socket's listeners, which know it by the socket. */
+  static readonly data = function (this: Socket, chunk: Buffer): void { WebSocketTransport.#of(this).read(chunk) }
+
+  static readonly closed = function (this: Socket): void {
+    const transport = WebSocketTransport.#of(this)
+    clearTimeout(transport.#timer)
+    if (transport.#connection !== undefined) transport.#events?.closed(transport.#connection, transport.#code)
+  }
+}
+
+const NOTHING = Buffer.alloc(0)
+const { data: onData, closed: onClose } = WebSocketTransport
+
+function onEnd (this: Socket): void { this.end() }
+function onError (this: Socket): void { this.destroy() }
+function destroySocket (socket: Socket): void { socket.destroy() }
+
+/** A control frame; its payload is at most 125 bytes (RFC 6455 §5.5). */
+function control (first: number, payload: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([first, payload.length]), payload])
 }
