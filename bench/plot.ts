@@ -1,6 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { filled } from './plot/page.ts'
 import { barChart, lineChart } from './plot/svg.ts'
 import { budgetTable, machineText, scenarioTables, transportNames } from './plot/tables.ts'
 import { cellsOf, shown, summarise } from './report.ts'
@@ -68,12 +69,4 @@ async function draw (scenario: Scenario): Promise<string[]> {
     await writeFile(join(images, `bench-${name}-${cell.transport}.svg`), svg)
     return `bench-${name}-${cell.transport}.svg`
   }))
-}
-
-/** The page with something else between a pair of markers. */
-function filled (page: string, name: string, text: string): string {
-  const [begin, end] = [`<!-- bench ${name} -->`, '<!-- /bench -->']
-  const from = page.indexOf(begin)
-  const to = page.indexOf(end, from)
-  return from === -1 || to === -1 ? page : `${page.slice(0, from + begin.length)}\n${text}\n${page.slice(to)}`
 }

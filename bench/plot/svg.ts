@@ -15,7 +15,8 @@ export interface Line {
   readonly own: boolean
 }
 
-const WIDTH = 760
+/** px */
+export const WIDTH = 760
 const LEFT = 190
 const RIGHT = 150
 const ROW = 30
@@ -50,7 +51,7 @@ export function barChart (title: string, subtitle: string, bars: readonly Bar[])
       `<text x="${(Math.max(scale(value), scale(greatest)) + 8).toFixed(1)}" y="${middle + 4}">${escape(text)}</text>`
     ].join('\n')
   })
-  return document(TOP + bars.length * ROW + 10, title, subtitle, rows)
+  return svgDocument({ height: TOP + bars.length * ROW + 10, title, subtitle, parts: rows })
 }
 
 /** Lines over a logarithmic axis; the other begins at zero. */
@@ -74,14 +75,25 @@ export function lineChart (title: string, subtitle: string, lines: readonly Line
     ...points.map(([x, y]) => `<circle class="dot${own ? ' own' : ''}" cx="${across(x).toFixed(1)}" cy="${up(y).toFixed(1)}" r="3.5"/>`),
     `<text x="${WIDTH - RIGHT - 28}" y="${((ends[i] ?? 0) + 4).toFixed(1)}">${escape(label)}</text>`
   ].join('\n'))
-  return document(height, title, subtitle, [...grid, ...ticks, ...drawn])
+  return svgDocument({ height, title, subtitle, parts: [...grid, ...ticks, ...drawn] })
 }
 
-function document (height: number, title: string, subtitle: string, parts: readonly string[]): string {
+export interface Drawing {
+  readonly height: number
+  readonly title: string
+  readonly subtitle: string
+  /** More rules of CSS. */
+  readonly style?: string
+  readonly parts: readonly string[]
+}
+
+/** A picture with a heading, as wide as all of them. */
+export function svgDocument ({ height, title, subtitle, style, parts }: Drawing): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" role="img">`,
     `<title>${escape(title)}</title>`,
     STYLE,
+    ...style === undefined ? [] : [`<style>\n${style}\n</style>`],
     `<text class="title" x="10" y="22">${escape(title)}</text>`,
     `<text class="small" x="10" y="40">${escape(subtitle)}</text>`,
     ...parts,
@@ -107,6 +119,7 @@ function apart (heights: readonly number[]): number[] {
   return result
 }
 
-function escape (text: string): string {
+/** Text as it stands in a document. */
+export function escape (text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;')
 }

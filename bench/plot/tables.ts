@@ -3,6 +3,7 @@ import { cellsOf, references, shown, summarise, type Cell } from '../report.ts'
 import type { Entry, Machine, Results } from '../results.ts'
 import type { Measure, Scenario } from '../scenarios/scenario.ts'
 import type { TransportName } from '../servers/peer.ts'
+import { table } from './page.ts'
 
 export const transportNames: Readonly<Record<TransportName, string>> = { websocket: 'WebSocket', sse: 'SSE' }
 
@@ -57,11 +58,6 @@ export function budgetTable (entries: readonly Entry[]): string {
     return [[`${scenario}, ${transportNames[transport]}: ${measure.label}`, contender, against, `${measure.better === 'less' ? '≤' : '≥'} ${ratio}`, factor(verdict.ratio), held]]
   })
   return table(['What', 'Of', 'To', 'Target', 'Here', 'Held'], rows)
-}
-
-function table (head: readonly string[], rows: ReadonlyArray<readonly string[]>): string {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map((_, i) => i === 0 ? '---' : '--:')), ...rows.map(line)].join('\n')
 }
 
 function percent (share: number): string { return Number.isNaN(share) ? '—' : `${Math.round(share * 100)} %` }
