@@ -38,7 +38,7 @@ await writeFile(docs, page)
 
 /** Draws a scenario's plots; answers their files' names. */
 async function draw (scenario: Scenario): Promise<string[]> {
-  const { name, measures: [measure], points } = scenario
+  const { name, measures: [measure], points, over = '' } = scenario
   if (measure === undefined) return []
   const unit = measure.unit === '' ? '' : `, ${measure.unit}`
   const direction = measure.better === 'less' ? 'less is better' : 'more is better'
@@ -48,9 +48,11 @@ async function draw (scenario: Scenario): Promise<string[]> {
     const lines = labels.map(label => ({
       label,
       own: label.startsWith('Carillon'),
-      points: cells.flatMap(cell => summarise(entries, cell, measure).filter(summary => summary.label === label && !Number.isNaN(summary.median)).map(({ median }) => [Number(cell.point), median] as const))
+      // The axis is logarithmic: what there is none of has no place on it.
+      points: cells.filter(({ point }) => Number(point) > 0).flatMap(cell =>
+        summarise(entries, cell, measure).filter(summary => summary.label === label && !Number.isNaN(summary.median)).map(({ median }) => [Number(cell.point), median] as const))
     }))
-    const svg = lineChart(`${measure.label}${unit}, over ${name.replace('growth-', '')}`, direction, lines.filter(({ points }) => points.length > 0))
+    const svg = lineChart(`${measure.label}${unit}, over ${over}`, direction, lines.filter(({ points }) => points.length > 0))
     await writeFile(join(images, `bench-${name}.svg`), svg)
     return [`bench-${name}.svg`]
   }

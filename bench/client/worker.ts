@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { percentile } from '../measure/statistics.ts'
+import { serve } from './calls.ts'
 import { dialects } from './dialects.ts'
 import type { Calls, CaughtUp, Load, Loaded, Opened, Readers } from './plan.ts'
 import { Poster } from './poster.ts'
@@ -195,11 +196,4 @@ async function arrived (everything: () => boolean): Promise<void> {
   }
 }
 
-process.on('message', ({ call, args }: { call: keyof Calls, args: unknown[] }) => {
-  const work = calls[call] as (...args: unknown[]) => Promise<unknown>
-  work(...args).then(
-    result => process.send?.({ result }),
-    (error: unknown) => process.send?.({ error: error instanceof Error ? error.stack : String(error) })
-  )
-})
-process.on('disconnect', () => process.exit())
+serve(calls)

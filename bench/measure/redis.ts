@@ -20,6 +20,19 @@ export async function commandCalls ({ url }: RedisServer): Promise<Record<string
   return Object.fromEntries(Array.from(text.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm), ([, name = '', calls]) => [name, Number(calls)]))
 }
 
+/** What a stored message takes, its part of the log included: all logs together, as MEMORY USAGE counts them. */
+export async function bytesOfLogs ({ url }: RedisServer): Promise<number> {
+  return await ask(url, async redis => {
+    let bytes = 0
+    let messages = 0
+    for (const key of await redis.keys('*}:l')) {
+      bytes += await redis.memory('USAGE', key, 'SAMPLES', 0) ?? 0
+      messages += await redis.xlen(key)
+    }
+    return bytes / messages
+  })
+}
+
 async function ask<T> (url: string, question: (redis: Redis) => Promise<T>): Promise<T> {
   const redis = new Redis(url)
   try {

@@ -17,9 +17,8 @@ export function machineText ({ machine, began, rounds, seconds, size }: Results)
 /** All measures of one scenario: a table for each transport, or for each measure of what grows. */
 export function scenarioTables (entries: readonly Entry[], scenario: Scenario): string {
   const cells = cellsOf(entries, scenario)
-  return scenario.points === undefined
-    ? cells.map(cell => measuresTable(entries, scenario, cell)).join('\n\n')
-    : growthTable(entries, scenario, cells)
+  if (scenario.points === undefined) return cells.map(cell => measuresTable(entries, scenario, cell)).join('\n\n')
+  return scenario.name.startsWith('growth-') ? growthTable(entries, scenario, cells) : pointsTable(entries, scenario, cells)
 }
 
 function measuresTable (entries: readonly Entry[], { measures }: Scenario, cell: Cell): string {
@@ -37,14 +36,28 @@ function measuresTable (entries: readonly Entry[], { measures }: Scenario, cell:
   )
 }
 
-function growthTable (entries: readonly Entry[], { name, measures, points = [] }: Scenario, cells: readonly Cell[]): string {
+function growthTable (entries: readonly Entry[], { over = '', measures, points = [] }: Scenario, cells: readonly Cell[]): string {
   const [measure] = measures
   if (measure === undefined) return ''
   const columns = points.map(point => cells.find(cell => cell.point === point)).map(cell => cell === undefined ? [] : summarise(entries, cell, measure))
   const labels = [...new Set(columns.flat().map(({ label }) => label))]
   return table(
-    [`${measure.label}, ${measure.unit}`, ...points.map(point => `${Number(point).toLocaleString('en-US')} ${name.replace('growth-', '')}`)],
+    [`${measure.label}, ${measure.unit}`, ...points.map(point => `${Number(point).toLocaleString('en-US')} ${over}`)],
     labels.map(label => [label.startsWith('Carillon') ? `**${label}**` : label, ...columns.map(column => shown(column.find(summary => summary.label === label)?.median ?? NaN))])
+  )
+}
+
+/** All measures at each point, of one contender after the other. */
+function pointsTable (entries: readonly Entry[], { over = '', measures }: Scenario, cells: readonly Cell[]): string {
+  const columns = cells.map(cell => ({ cell, columns: measures.map(measure => summarise(entries, cell, measure)) }))
+  const labels = [...new Set(columns.flatMap(({ columns: [first = []] }) => first.map(({ label }) => label)))]
+  return table(
+    [over[0]?.toUpperCase() + over.slice(1), '', ...measures.map(({ label, unit }) => unit === '' ? label : `${label}, ${unit}`)],
+    labels.flatMap(label => columns.map(({ cell, columns }) => {
+      const own = columns.map(column => column.find(summary => summary.label === label))
+      const problem = own[0]?.problem?.split('\n')[0]
+      return [cell.point, `${label}${problem === undefined ? '' : ` (${problem})`}`, ...own.map(summary => shown(summary?.median ?? NaN))]
+    }))
   )
 }
 

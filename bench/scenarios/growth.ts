@@ -12,6 +12,7 @@ export const readersGrowth: Scenario = {
   transports: ['websocket'],
   takes,
   points: numbers(10, 100, 1000, 10_000),
+  over: 'readers',
   measures: deliveryMeasures,
   run (trial) {
     const channel = `${trial.contender.namespace}:bench`
@@ -27,6 +28,7 @@ export const channelsGrowth: Scenario = {
   transports: ['websocket'],
   takes,
   points: numbers(10, 100, 1000, 10_000, 100_000),
+  over: 'channels',
   measures: deliveryMeasures,
   run: trial => fanOut(trial, spreadChannels(trial, Number(trial.point)))
 }
@@ -38,6 +40,7 @@ export const instancesGrowth: Scenario = {
   transports: ['websocket'],
   takes,
   points: numbers(1, 2, 4, 8),
+  over: 'instances',
   measures: deliveryMeasures,
   run (trial) {
     const channel = `${trial.contender.namespace}:bench`

@@ -53,6 +53,8 @@ export interface Scenario {
   readonly takes?: (contender: Contender, transport: TransportName) => boolean
   /** Values of what varies; one empty one where nothing does. */
   readonly points?: readonly string[]
+  /** What the points count. */
+  readonly over?: string
   /** The first is what it is about. */
   readonly measures: readonly Measure[]
   run (trial: Trial): Promise<Figures>
