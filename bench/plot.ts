@@ -1,7 +1,9 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { headline } from './plot/headline.ts'
 import { filled } from './plot/page.ts'
+import { sizingText } from './plot/sizing.ts'
 import { barChart, lineChart } from './plot/svg.ts'
 import { budgetTable, machineText, scenarioTables, transportNames } from './plot/tables.ts'
 import { cellsOf, shown, summarise } from './report.ts'
@@ -10,14 +12,14 @@ import { scenarios } from './scenarios/all.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 
 /*
- * Puts a run's figures into docs/performance.md, between its markers, and draws its plots.
+ * Puts a run's figures into docs/performance.md and README.md, between their markers, and draws its plots.
  *   npm run bench:plot -- bench/results/<time>.json
  * A page without a marker gets nothing of it; figures of a scenario that was not run are left as they are.
  */
 
-const { values: { docs, images }, positionals: [file] } = parseArgs({
+const { values: { docs, images, readme }, positionals: [file] } = parseArgs({
   allowPositionals: true,
-  options: { docs: { type: 'string', default: 'docs/performance.md' }, images: { type: 'string', default: 'docs/images' } }
+  options: { docs: { type: 'string', default: 'docs/performance.md' }, images: { type: 'string', default: 'docs/images' }, readme: { type: 'string', default: 'README.md' } }
 })
 if (file === undefined) throw new Error('say which results: npm run bench:plot -- bench/results/<time>.json')
 
@@ -34,7 +36,11 @@ for (const scenario of measured) {
   const pictures = names.map(name => `![${scenario.about}](images/${name})`)
   page = filled(page, scenario.name, [scenarioTables(entries, scenario), ...pictures].join('\n\n'))
 }
+const sizing = sizingText(entries)
+if (sizing !== '') page = filled(page, 'sizing', sizing)
 await writeFile(docs, page)
+const head = headline(results)
+if (head !== undefined) await writeFile(readme, filled(await readFile(readme, 'utf8'), 'headline', head))
 
 /** Draws a scenario's plots; answers their files' names. */
 async function draw (scenario: Scenario): Promise<string[]> {

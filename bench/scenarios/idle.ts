@@ -20,7 +20,10 @@ export const idle: Scenario = {
   about: '15,000 connections of as many users to one instance, 50 in a channel, that hear nothing: resident memory of the instance, after collecting garbage.',
   transports: ['websocket', 'sse'],
   takes: ({ peer, namespace }) => peer.name !== 'carillon' || namespace === 'chat',
-  measures: [{ key: 'bytes', label: 'Memory a connection', unit: 'bytes', better: 'less' }],
+  measures: [
+    { key: 'bytes', label: 'Memory a connection', unit: 'bytes', better: 'less' },
+    { key: 'base', label: 'Process without any', unit: 'MiB', better: 'less' }
+  ],
   async run (trial) {
     const { contender, size, owner } = trial
     const count = Math.round(CONNECTIONS * size)
@@ -38,7 +41,8 @@ export const idle: Scenario = {
     await Promise.all(Array.from({ length: PROCESSES }, async (_, i) => {
       expectReady(await startLoad(owner).open(readers(FIRST + i * share, share), UNDERWAY / PROCESSES), share)
     }))
-    return { bytes: (await settled(scene) - before) / (share * PROCESSES) }
+    const bytes = (await settled(scene) - before) / (share * PROCESSES)
+    return { bytes, base: (before - FIRST * bytes) / 2 ** 20 }
   }
 }
 
