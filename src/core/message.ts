@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { GapReason, Position } from './protocol.ts'
 
 /** How much of a channel is kept. */
@@ -52,10 +52,12 @@ export interface Draft {
 /** Encodes a message. Throws a `TypeError` when `data` has no JSON form. */
 export function publication ({ channel, messageId, fallbackId, event, data, from, at, volatile = false, exclude, log }: Draft): Publication {
   const id = messageId ?? fallbackId
-  const rest = JSON.stringify({ type: 'message', channel, id, event, from, at, data }).slice(1)
+  const head = JSON.stringify({ type: 'message', channel, id, event, from, at })
+  const text = JSON.stringify(data)
+  const rest = text === undefined ? head.slice(1) : `${head.slice(1, -1)},"data":${text}}`
   const once = messageId === undefined
     ? undefined
-    : { name: digest(`${from === undefined ? 'b' : 'u' + from}\n${messageId}`), digest: digest(`${volatile}\n${event}\n${JSON.stringify(data)}`) }
+    : { name: digest(`${from === undefined ? 'b' : 'u' + from}\n${messageId}`), digest: digest(`${volatile}\n${event}\n${text}`) }
   return { id, event, rest, at, volatile, exclude, log: volatile ? undefined : log, once }
 }
 
@@ -77,7 +79,7 @@ export function announcement ({ type, channel, user, at, info, log }: Announceme
 }
 
 function digest (text: string): string {
-  return createHash('sha256').update(text).digest('base64url').slice(0, 22)
+  return hash('sha256', text, 'base64url').slice(0, 22)
 }
 
 /** A message on its way to readers: bytes that all of them share. */

@@ -222,7 +222,7 @@ export class Realtime implements ConnectionOwner {
   }
 
   /** Publishes, as {@link Publisher.publish} does. */
-  async publish (identity: Identity, message: Publish): Promise<Published> { return await this.#publisher.publish(identity, message) }
+  publish (identity: Identity, message: Publish): Promise<Published> { return this.#publisher.publish(identity, message) }
 
   /**
    * Takes a refreshed identity of the same user and tenant. Channels that it no longer grants are unsubscribed, each told.
