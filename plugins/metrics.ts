@@ -3,6 +3,7 @@ import fastifyMetrics from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Observer, Observers } from '../src/core/observer.ts'
+import { Tally } from '../src/tally.ts'
 
 export interface MetricsPluginOptions {
   host: string
@@ -56,8 +57,22 @@ function instruments (fastify: FastifyInstance, registry: Registry): Observer {
   gauge('carillon_revocations', 'Revocations of tokens that are remembered', () => fastify.directives.revocations)
   gauge('carillon_instances', 'Instances that live', () => fastify.presence.instances)
 
-  const messages = new Counter({ name: 'carillon_messages_total', help: 'Messages published here (in) and taken for readers here (out)', labelNames: ['direction', 'type'], registers })
-  const deliveries = new Counter({ name: 'carillon_deliveries_total', help: 'Messages written to sockets, one for each reader', labelNames: ['transport'], registers })
+  // Of every message: the library is told when it is asked.
+  const tallies = { in: new Tally(), out: new Tally(), delivered: new Tally() }
+  const messages = new Counter({
+    name: 'carillon_messages_total',
+    help: 'Messages published here (in) and taken for readers here (out)',
+    labelNames: ['direction', 'type'],
+    registers,
+    collect () { for (const direction of ['in', 'out'] as const) tallies[direction].take((type, count) => { messages.inc({ direction, type }, count) }) }
+  })
+  const deliveries = new Counter({
+    name: 'carillon_deliveries_total',
+    help: 'Messages written to sockets, one for each reader',
+    labelNames: ['transport'],
+    registers,
+    collect () { tallies.delivered.take((transport, count) => { deliveries.inc({ transport }, count) }) }
+  })
   const slowReaders = new Counter({ name: 'carillon_slow_readers_total', help: 'Connections closed because they were too far behind', registers })
   const closes = new Counter({ name: 'carillon_closes_total', help: 'Connections ended, by close code', labelNames: ['code'], registers })
   const delivery = new Histogram({ name: 'carillon_delivery_seconds', help: 'From publishing a message to writing it to sockets here', buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5], registers })
@@ -70,8 +85,8 @@ function instruments (fastify: FastifyInstance, registry: Registry): Observer {
   const rejections = new Counter({ name: 'carillon_limit_rejections_total', help: 'Connections refused because their user has too many', registers })
 
   return {
-    messages (direction, type, count) { messages.inc({ direction, type }, count) },
-    delivered (transport, count) { deliveries.inc({ transport }, count) },
+    messages (direction, type, count) { tallies[direction].add(type, count) },
+    delivered (transport, count) { tallies.delivered.add(transport, count) },
     latency (ms) { delivery.observe(ms / 1000) },
     slowReader () { slowReaders.inc() },
     closed (code) { closes.inc({ code: String(code) }) },
