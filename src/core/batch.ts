@@ -8,14 +8,18 @@ import type { Framing } from './transport/transport.ts'
 export class Batch {
   readonly key: string
   readonly messages: readonly Message[]
-  readonly #all = new Map<Framing, Buffer>()
-  readonly #durable = new Map<Framing, Buffer | undefined>()
-  readonly #excluded: ReadonlySet<string>
+  /** Absent where nobody is excluded, as nearly always. */
+  readonly #excluded: ReadonlySet<string> | undefined
+  /** Most channels have readers of one framing only. */
+  #framing: Framing | undefined
+  #bytes: Buffer | undefined
+  #others: Map<Framing, Buffer | undefined> | undefined
+  #durable: Map<Framing, Buffer | undefined> | undefined
 
   constructor (key: string, messages: readonly Message[]) {
     this.key = key
     this.messages = messages
-    this.#excluded = new Set(messages.flatMap(({ exclude }) => exclude ?? []))
+    if (messages.some(({ exclude }) => exclude !== undefined)) this.#excluded = new Set(messages.flatMap(({ exclude }) => exclude ?? []))
   }
 
   /**
@@ -23,14 +27,20 @@ export class Batch {
    * @param behind leave out what is volatile
    */
   bytes (framing: Framing, connection: string, behind: boolean): Buffer | undefined {
-    if (this.#excluded.has(connection)) {
+    if (this.#excluded?.has(connection)) {
       return this.#encode(framing, this.messages.filter(({ exclude, volatile }) => exclude !== connection && !(behind && volatile)))
     }
-    const cache = behind ? this.#durable : this.#all
-    let bytes = cache.get(framing)
-    if (bytes === undefined && !cache.has(framing)) {
-      bytes = this.#encode(framing, behind ? this.messages.filter(({ volatile }) => !volatile) : this.messages)
-      if (bytes !== undefined || behind) cache.set(framing, bytes as Buffer)
+    if (framing === this.#framing && !behind) return this.#bytes
+    const cache = behind ? this.#durable : this.#others
+    if (cache?.has(framing)) return cache.get(framing)
+    const bytes = this.#encode(framing, behind ? this.messages.filter(({ volatile }) => !volatile) : this.messages)
+    if (behind) {
+      (this.#durable ??= new Map()).set(framing, bytes)
+    } else if (this.#framing !== undefined) {
+      (this.#others ??= new Map()).set(framing, bytes)
+    } else {
+      this.#framing = framing
+      this.#bytes = bytes
     }
     return bytes
   }
