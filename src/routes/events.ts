@@ -4,6 +4,7 @@ import { decodeCursor } from '../core/cursor.ts'
 import { RealtimeError, visible } from '../core/errors.ts'
 import { closes } from '../core/protocol.ts'
 import { encodeRetry, SseTransport } from '../core/transport/sse.ts'
+import { Takeover } from '../core/transport/takeover.ts'
 import { readingOf } from './channel-list.ts'
 
 const headers = {
@@ -30,12 +31,14 @@ const schema = {
 /** `GET /events`: a one-way stream. */
 export default async function events (fastify: FastifyInstance): Promise<void> {
   const { realtime } = fastify
+  const takeover = new Takeover(fastify.server)
+  fastify.addHook('onClose', async () => takeover.close())
 
   fastify.get<{ Querystring: { channels?: string, cursor?: string, presence?: string } }>('/events', {
     exposeHeadRoute: false,
     schema,
     config: { disableMetrics: true },
-    onRequest: fastify.authenticate,
+    onRequest: [async request => takeover.expect(request.raw), fastify.authenticate],
     // As for whoever can't be served, below: so it is when a ticket or the key of a token can't be looked up now, or a policy fails.
     errorHandler (error, request, reply) {
       const status = error instanceof RealtimeError ? error.status : error.statusCode ?? 500
@@ -76,6 +79,8 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     if (reply.raw.destroyed || request.raw.destroyed) return realtime.closed(connection, 1006)
     try {
       await realtime.welcome(connection, wishes, places)
+      // While closing, the server is to find and cut what the drain does not know yet.
+      if (transport.direct && connection.open && realtime.refusal === undefined) await takeover.take(request.raw, reply.raw, gone, () => transport.own())
     } catch (error) {
       request.log.warn({ err: error }, 'a stream could not be welcomed')
       const { code, message, retry } = visible(error)
@@ -91,6 +96,8 @@ function begin (reply: FastifyReply): SseTransport {
   const response = reply.raw
   // What hooks have set (CORS), which a hijacked reply would not send.
   for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) response.setHeader(name, value)
+  // It ends with the stream, whatever the client sends behind its request. HTTP/2 has no such header.
+  if (response.req.httpVersionMajor === 1) response.setHeader('connection', 'close')
   response.writeHead(200, headers)
   response.flushHeaders()
   const transport = new SseTransport(response)

@@ -44,7 +44,7 @@ t.test('the head tells everyone on the way to let events pass', async t => {
   const [status, ...headers] = client.text.slice(0, client.text.indexOf('\r\n\r\n')).split('\r\n')
   t.equal(status, 'HTTP/1.1 200 OK')
   t.strictSame(headers.filter(header => !/^(?:Date|Keep-Alive):/.test(header)).sort(), [
-    'Connection: keep-alive', 'Transfer-Encoding: chunked', 'cache-control: no-cache, no-transform', 'content-type: text/event-stream; charset=utf-8',
+    'Transfer-Encoding: chunked', 'cache-control: no-cache, no-transform', 'connection: close', 'content-type: text/event-stream; charset=utf-8',
     'vary: Origin', 'x-accel-buffering: no'
   ])
 })
@@ -244,6 +244,20 @@ t.test('a stream is told that its token ends, ends with it, and is told why', as
   t.match(JSON.parse((await stream.next('$expiring')).data), { type: 'expiring', in: Number })
   await until(() => stream.ended(), 'the end')
   t.match(JSON.parse((await stream.next('$error')).data), { type: 'error', code: 'unauthorized', message: SENTENCE })
+  t.ok(stream.response.complete, 'and its body is whole')
+})
+
+t.test('what a client sends behind its request is not answered, and the stream goes on', async t => {
+  const client = tcp(t, memory)
+  client.write(streamRequest('/events?channels=chat:behind', bearer()))
+  await until(() => client.text.includes('$subscribed'), 'the stream')
+  client.write('GET /health/live HTTP/1.1\r\nHost: a\r\n\r\nnonsense')
+  for (const data of [1, 2]) await publish(memory, 'chat:behind', { data })
+  await until(() => client.text.includes('"data":2}'), 'the messages')
+  t.equal(client.text.match(/HTTP\/1\.1/g)?.length, 1)
+  const before = await connections(memory)
+  client.finish()
+  await until(async () => await connections(memory) === before - 1, 'it to be gone as it says that no more will come')
 })
 
 t.test('a stream that can not be served is never answered 503: it ends, and says when to come back', async t => {

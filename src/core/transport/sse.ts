@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import type { Writable } from 'node:stream'
+import type { Socket } from 'node:net'
 import { closes, type Close, type ControlFrame } from '../protocol.ts'
 import type { Message } from '../message.ts'
 import { Places } from './places.ts'
@@ -75,6 +75,7 @@ export class EventFraming extends Places implements CursorFraming {
 
 const HEARTBEAT = Buffer.from(encodeComment(''))
 const CHUNKED_HEARTBEAT = chunk(HEARTBEAT)
+const LAST_CHUNK = Buffer.from('0\r\n\r\n')
 
 /** How long a reader may take for what still waits as its stream ends, in ms. */
 const CLOSE_TIMEOUT = 2000
@@ -94,10 +95,10 @@ const farewells = new Map<number, ControlFrame>([
 export class SseTransport implements Transport {
   readonly kind = 'sse'
   framing: CursorFraming
-  readonly #response: ServerResponse
+  /** Ends the stream, unless the socket was taken from it. */
+  #response: ServerResponse | undefined
   /** The response, or the socket below it. */
-  readonly #stream: Writable
-  readonly #chunked: boolean
+  readonly #stream: Socket | ServerResponse
 
   /** @param response its head is written and flushed. */
   constructor (response: ServerResponse) {
@@ -105,21 +106,28 @@ export class SseTransport implements Transport {
     const direct = socket !== null && response.req.httpVersion === '1.1' && response.chunkedEncoding
     this.#response = response
     this.#stream = direct ? socket : response
-    this.#chunked = direct
     this.framing = new EventFraming(direct)
   }
 
   get buffered (): number { return this.#stream.writableLength }
 
+  /** Whether it writes to the socket itself. */
+  get direct (): boolean { return this.#stream !== this.#response }
+
+  /** The socket that it writes to is its own from here on, and the response is not needed any more. */
+  own (): void {
+    if (this.direct) this.#response = undefined
+  }
+
   write (bytes: Buffer): void {
     // After the end a write would be an error, and a message can always be on its way when a stream ends.
-    if (!this.#response.writableEnded && this.#stream.writable) this.#stream.write(bytes)
+    if (this.#response?.writableEnded !== true && this.#stream.writable) this.#stream.write(bytes)
   }
 
   /** Writes text of the stream as it is. */
   text (text: string): void {
     const bytes = Buffer.from(text)
-    this.write(this.#chunked ? chunk(bytes) : bytes)
+    this.write(this.direct ? chunk(bytes) : bytes)
   }
 
   send (frame: ControlFrame): void {
@@ -130,7 +138,7 @@ export class SseTransport implements Transport {
 
   drained (callback: () => void): void { whenDrained(this.#stream, callback) }
 
-  heartbeat (): void { this.write(this.#chunked ? CHUNKED_HEARTBEAT : HEARTBEAT) }
+  heartbeat (): void { this.write(this.direct ? CHUNKED_HEARTBEAT : HEARTBEAT) }
 
   close ({ code }: Close): void {
     const farewell = farewells.get(code)
@@ -138,12 +146,17 @@ export class SseTransport implements Transport {
     if (code === closes.replaced.code) this.text(encodeRetry(30_000 + Math.random() * 30_000))
     if (farewell !== undefined) this.send(farewell)
     const response = this.#response
-    const { socket } = response
+    const stream = response ?? this.#stream
     // The end waits for all that was written before it, and a reader that takes nothing would keep that for ever.
-    const timer = setTimeout(() => response.destroy(), CLOSE_TIMEOUT)
-    response.once('close', () => clearTimeout(timer))
-    response.end(() => socket?.destroySoon())
+    const timer = setTimeout(() => stream.destroy(), CLOSE_TIMEOUT)
+    stream.once('close', () => clearTimeout(timer))
+    if (response === undefined) {
+      stream.end(LAST_CHUNK, () => stream.destroy())
+    } else {
+      const { socket } = response
+      response.end(() => socket?.destroySoon())
+    }
   }
 
-  destroy (): void { this.#response.destroy() }
+  destroy (): void { this.#stream.destroy() }
 }
