@@ -7,7 +7,8 @@ import type { Position } from '../protocol.ts'
 import type { Broker, Page, Receipt, Sink } from './broker.ts'
 import { DEADLINE, Link, reasonOf, unavailable, type Log } from './link.ts'
 import { Outbox } from './outbox.ts'
-import { evaluate, evaluateAll, logKeys, name, page, readScript, STANDING_TTL, type Call, type ReadReply } from './scripts.ts'
+import { Reading } from './reading.ts'
+import { evaluateAll, logKeys, name, STANDING_TTL, type Call } from './scripts.ts'
 import { Subscriptions } from './subscriptions.ts'
 import { Term } from './term.ts'
 import { Witness } from './witness.ts'
@@ -48,6 +49,7 @@ export class RedisBroker implements Broker {
   readonly #outbox: Outbox
   readonly #subscriptions: Subscriptions
   readonly #witness: Witness
+  readonly #reading: Reading
   readonly #term: Term
   readonly #probeKey = `!${randomBytes(8).toString('base64url')}`
   #sink: Sink | undefined
@@ -83,6 +85,7 @@ export class RedisBroker implements Broker {
     })
     this.#subscriptions = new Subscriptions(this.#pushes, this.#prefix, log)
     this.#witness = new Witness({ link: this.#commands, prefix, log, here: key => this.#sink?.position?.(key) })
+    this.#reading = new Reading({ prefix, witness: this.#witness, term: () => this.#term.value, ask: async send => await this.ask(send) })
     this.#term = new Term({
       redis: command,
       link: this.#commands,
@@ -116,18 +119,7 @@ export class RedisBroker implements Broker {
   }
 
   async read (key: string, after: number | undefined, limit: number): Promise<Page> {
-    const { standing, log } = logKeys(this.#names, key)
-    const known = this.#witness.known(key)
-    return await this.ask(async redis => {
-      const ask = async (): Promise<Page> => {
-        return page(await evaluate(redis, readScript, [standing, log], [this.#term.value, name(), after ?? '', limit, STANDING_TTL]) as ReadReply, after, limit)
-      }
-      const found = await ask()
-      if (this.#witness.agrees(key, known, found)) return found
-      // It has lost something, and must say so to whoever reads it.
-      if (!await this.#witness.report([key], this.#term.value)) throw new Error('what is known of the log was not taken')
-      return await ask()
-    })
+    return await this.#reading.read(key, after, limit)
   }
 
   async positions (keys: readonly string[]): Promise<Array<Position | undefined>> {

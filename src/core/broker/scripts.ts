@@ -20,12 +20,14 @@ export const publishScript = script(SENDING + load('publish'))
 export const spreadScript = script(load('spread'))
 /** Reads a log; see read.lua. */
 export const readScript = script(STANDING + load('read'))
+/** Tells where many logs stand; see standings.lua. */
+export const standingsScript = script(`local function read_one (KEYS, ARGV)\n${STANDING}${load('read')}\nend\n${load('standings')}`)
 /** Takes what an instance knows of a log; see report.lua. */
 export const reportScript = script(STANDING + load('report'))
 /** Names a term; see term.lua. */
 export const termScript = script(load('term'))
 /** All of them. */
-export const scripts: readonly Script[] = [publishScript, spreadScript, readScript, reportScript, termScript]
+export const scripts: readonly Script[] = [publishScript, spreadScript, readScript, standingsScript, reportScript, termScript]
 
 /** Runs a script, which Redis may have forgotten. */
 export async function evaluate (redis: Redis, { lua, sha }: Script, keys: readonly string[], args: ReadonlyArray<string | number>): Promise<unknown> {

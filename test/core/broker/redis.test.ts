@@ -115,6 +115,32 @@ t.test('a server that is no master refuses all of them, and is left for another'
   await until(async () => await info(admin, 'stats', 'total_connections_received') > connections, 'it connects anew')
 })
 
+t.test('where logs stand is asked in one call a turn, and one that Redis refuses is in nobody\'s way', async t => {
+  const redis = await startRedis(t)
+  const { broker } = await started(t, { url: redis.url, prefix: 'stand' })
+  const admin = redisClient(t, redis)
+  const log = { size: 10, ttl: 60_000 }
+  await broker.publish('/chat:3', message(0, { log }))
+  const keys = Array.from({ length: 200 }, (_, n) => `/chat:${n}`)
+  const ask = async () => await Promise.allSettled(keys.map(async key => await broker.read(key, undefined, 0)))
+  const epochs = new Set<string>()
+  const before = await info(admin, 'stats', 'total_reads_processed')
+  for (const [n, answer] of (await ask()).entries()) {
+    if (answer.status === 'rejected') throw answer.reason
+    epochs.add(answer.value.epoch)
+    t.strictSame([answer.value.offset, answer.value.first], n === 3 ? [1, 1] : [0, 1], `log ${n}`)
+  }
+  const reads = await info(admin, 'stats', 'total_reads_processed') - before
+  t.ok(reads < 20, `Redis read ${reads} times`)
+  t.equal(epochs.size, 200, 'each channel has an epoch of its own')
+
+  await admin.set('stand:{/chat:7}:s', 'of something else')
+  const answers = await ask()
+  t.strictSame(answers.flatMap(({ status }, n) => status === 'rejected' ? [n] : []), [7])
+  t.match((answers[7] as PromiseRejectedResult).reason, { code: 'unavailable' })
+  t.ok(answers.every(answer => answer.status === 'rejected' || epochs.has(answer.value.epoch)), 'the others are as they were')
+})
+
 t.test('what is kept in Redis is named after its channel, and none of it for ever', async t => {
   const redis = await startRedis(t)
   const { broker } = await started(t, { url: redis.url, prefix: 'kept' })

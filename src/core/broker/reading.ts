@@ -1,0 +1,97 @@
+import type { Redis } from 'ioredis'
+import type { Position } from '../protocol.ts'
+import type { Page } from './broker.ts'
+import { reasonOf, unavailable } from './link.ts'
+import { evaluate, logKeys, name, page, readScript, STANDING_TTL, standingsScript, type ReadReply } from './scripts.ts'
+import type { Witness } from './witness.ts'
+
+/** Most logs in one call: Redis does nothing else meanwhile. */
+const BATCH = 256
+
+export interface ReadingOptions {
+  readonly prefix: string
+  readonly witness: Witness
+  /** The term to read in; as it is when something is sent. */
+  readonly term: () => string
+  /** Asks something on the command connection. Rejects with `unavailable` at the deadline. */
+  readonly ask: <T>(send: (redis: Redis) => Promise<T>) => Promise<T>
+}
+
+interface Asked {
+  readonly key: string
+  /** What the log must account for. */
+  readonly known: readonly Position[]
+  readonly resolve: (page: Page) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** Reads logs. In a storm of connects everyone's own channel is asked where it stands: those of one event-loop turn are one call. */
+export class Reading {
+  readonly #options: ReadingOptions
+  #gathered: Asked[] = []
+
+  constructor (options: ReadingOptions) { this.#options = options }
+
+  /** Reads a part of a log, or where it stands, as the broker promises it. */
+  async read (key: string, after: number | undefined, limit: number): Promise<Page> {
+    const { witness, ask } = this.#options
+    const known = witness.known(key)
+    if (after !== undefined) return await ask(async redis => await this.#accounted(redis, key, known, after, limit, await this.#one(redis, key, after, limit)))
+    return await new Promise((resolve, reject) => {
+      if (this.#gathered.push({ key, known, resolve, reject }) === 1) setImmediate(this.#turn)
+    })
+  }
+
+  readonly #turn = (): void => {
+    const all = this.#gathered
+    this.#gathered = []
+    for (let start = 0; start < all.length; start += BATCH) void this.#stand(all.slice(start, start + BATCH))
+  }
+
+  async #stand (asked: readonly Asked[]): Promise<void> {
+    try {
+      await this.#options.ask(async redis => {
+        const found = await this.#standings(redis, asked.map(({ key }) => key))
+        await Promise.all(asked.map(async ({ key, known, resolve, reject }, i) => {
+          try {
+            const there = found?.[i] ?? await this.#one(redis, key, undefined, 0)
+            resolve(await this.#accounted(redis, key, known, undefined, 0, there))
+          } catch (error) {
+            reject(unavailable('The broker did not answer.', reasonOf(error)))
+          }
+        }))
+      })
+    } catch (error) {
+      for (const { reject } of asked) reject(error)
+    }
+  }
+
+  /** Where logs stand; `undefined` when that has to be asked of each: one that Redis refuses must not be in the way of others. */
+  async #standings (redis: Redis, keys: readonly string[]): Promise<Page[] | undefined> {
+    if (keys.length === 1) return undefined
+    const names = keys.flatMap(key => {
+      const { standing, log } = logKeys(this.#options.prefix, key)
+      return [standing, log]
+    })
+    try {
+      const replies = await evaluate(redis, standingsScript, names, [this.#options.term(), STANDING_TTL, ...keys.map(name)]) as ReadReply[]
+      return replies.map(reply => page(reply, undefined, 0))
+    } catch (error) {
+      if (error instanceof Error && error.name === 'ReplyError') return undefined
+      throw error
+    }
+  }
+
+  async #one (redis: Redis, key: string, after: number | undefined, limit: number): Promise<Page> {
+    const { standing, log } = logKeys(this.#options.prefix, key)
+    return page(await evaluate(redis, readScript, [standing, log], [this.#options.term(), name(), after ?? '', limit, STANDING_TTL]) as ReadReply, after, limit)
+  }
+
+  /** What was read, or what is read once the log was told of what it has lost: it must say so to whoever reads it. */
+  async #accounted (redis: Redis, key: string, known: readonly Position[], after: number | undefined, limit: number, found: Page): Promise<Page> {
+    const { witness, term } = this.#options
+    if (witness.agrees(key, known, found)) return found
+    if (!await witness.report([key], term())) throw new Error('what is known of the log was not taken')
+    return await this.#one(redis, key, after, limit)
+  }
+}
