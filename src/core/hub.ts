@@ -2,10 +2,11 @@ import { Batch } from './batch.ts'
 import type { Connection } from './connection.ts'
 import type { Message } from './message.ts'
 import { silent, type Observer } from './observer.ts'
+import { each, hasOne, withOne, withoutOne, type Several } from './several.ts'
 
 const KINDS = ['websocket', 'sse', 'poll'] as const
 
-interface Topic { readonly key: string, readonly readers: Set<Connection>, pending: Message[] }
+interface Topic { readonly key: string, readers: Several<Connection>, pending: Message[] | undefined }
 
 /**
  * Who listens here, and the writing to them. The messages of one turn of the event loop are gathered per channel and leave as
@@ -23,27 +24,34 @@ export class Hub {
 
   /** From now on the connection gets the key's messages, and none that came before. */
   add (key: string, connection: Connection): void {
-    let topic = this.#topics.get(key)
-    if (topic === undefined) this.#topics.set(key, topic = { key, readers: new Set(), pending: [] })
-    else this.#flush(topic)
-    topic.readers.add(connection)
+    const before = this.#topics.get(key)
+    if (before !== undefined) this.#flush(before)
+    // Whoever was alone in it may have been too slow for that, and gone.
+    const topic = this.#topics.get(key)
+    if (topic === undefined) this.#topics.set(key, { key, readers: connection, pending: undefined })
+    else topic.readers = withOne(topic.readers, connection)
   }
 
   /** The connection gets what has come so far, and nothing after. */
   remove (key: string, connection: Connection): void {
     const topic = this.#topics.get(key)
-    if (topic === undefined || !topic.readers.has(connection)) return
+    if (topic === undefined || !hasOne(topic.readers, connection)) return
     this.#flush(topic)
-    topic.readers.delete(connection)
-    if (topic.readers.size === 0) this.#topics.delete(key)
+    const others = withoutOne(topic.readers, connection)
+    if (others === undefined) this.#topics.delete(key)
+    else topic.readers = others
   }
 
   /** Takes a message for all readers of a key; it is written before this turn of the event loop ends. */
   readonly deliver = (key: string, message: Message): void => {
     const topic = this.#topics.get(key)
     if (topic === undefined) return
-    if (topic.pending.length === 0 && this.#dirty.push(topic) === 1) setImmediate(this.#flushAll)
-    topic.pending.push(message)
+    if (topic.pending !== undefined) {
+      topic.pending.push(message)
+      return
+    }
+    topic.pending = [message]
+    if (this.#dirty.push(topic) === 1) setImmediate(this.#flushAll)
   }
 
   readonly #flushAll = (): void => {
@@ -53,12 +61,12 @@ export class Hub {
   }
 
   #flush (topic: Topic): void {
-    if (topic.pending.length === 0) return
     const messages = topic.pending
-    topic.pending = []
+    if (messages === undefined) return
+    topic.pending = undefined
     const batch = new Batch(topic.key, messages)
     const reached = { websocket: 0, sse: 0, poll: 0 }
-    for (const reader of topic.readers) if (reader.deliver(batch)) reached[reader.transport.kind]++
+    for (const reader of each(topic.readers)) if (reader.deliver(batch)) reached[reader.transport.kind]++
     for (const kind of KINDS) if (reached[kind] > 0) this.#observer.delivered(kind, reached[kind] * messages.length)
     const now = Date.now()
     for (const { at } of messages) this.#observer.latency(Math.max(0, now - at))

@@ -1,20 +1,16 @@
 import type { Connection } from './connection.ts'
+import { each, withOne, withoutOne, type Several } from './several.ts'
 
 /** The open connections of an instance, by id and by user. */
 export class Roster {
   readonly #named = new Map<string, Connection>()
-  /** Most users have one connection. */
-  readonly #users = new Map<string, Connection | Set<Connection>>()
+  readonly #users = new Map<string, Several<Connection>>()
 
   /** Takes one in that has just opened. */
   add (connection: Connection): void {
     this.#named.set(connection.id, connection)
     const name = userOf(connection)
-    if (name === undefined) return
-    const of = this.#users.get(name)
-    if (of === undefined) this.#users.set(name, connection)
-    else if (of instanceof Set) of.add(connection)
-    else this.#users.set(name, new Set([of, connection]))
+    if (name !== undefined) this.#users.set(name, withOne(this.#users.get(name), connection))
   }
 
   /** Takes one out that is no longer open. */
@@ -23,13 +19,7 @@ export class Roster {
     const name = userOf(connection)
     const of = name === undefined ? undefined : this.#users.get(name)
     if (name === undefined || of === undefined) return
-    if (of instanceof Set) {
-      of.delete(connection)
-      const [last] = of
-      if (of.size === 1 && last !== undefined) this.#users.set(name, last)
-    } else if (of === connection) {
-      this.#users.delete(name)
-    }
+    if (withoutOne(of, connection) === undefined) this.#users.delete(name)
   }
 
   /** The connection with this id, of whatever tenant: not for what callers ask. */
@@ -43,8 +33,7 @@ export class Roster {
 
   /** A user's connections as they are now, oldest first. */
   of (tenant: string | undefined, user: string): Connection[] {
-    const of = this.#users.get(userName(tenant, user))
-    return of === undefined ? [] : of instanceof Set ? [...of] : [of]
+    return [...each(this.#users.get(userName(tenant, user)))]
   }
 }
 

@@ -160,6 +160,23 @@ t.test('readers may go while a buffer is handed out, and the others get it', asy
   t.equal(owner.ends.length, 3)
 })
 
+t.test('who comes as the only other reader goes for being too slow hears what follows', async t => {
+  const hub = new Hub()
+  const owner = new Owner({ perReader: 1000 })
+  const [slow, late] = [recorded(owner, new LineFraming()), recorded(owner, new LineFraming())]
+  owner.onEnd = connection => { hub.remove('k', connection) }
+  hub.add('k', slow.connection)
+  slow.transport.buffered = 999
+  hub.deliver('k', said('before'))
+  hub.add('k', late.connection)
+  t.strictSame(slow.transport.closes, [closes.tooSlow])
+  hub.deliver('k', said('after'))
+  await turn()
+  t.strictSame([slow.transport.text, late.transport.text], ['', 'after\n'])
+  hub.remove('k', late.connection)
+  t.equal(hub.channels, 0)
+})
+
 t.test('a channel is known as long as it has a reader', async t => {
   const hub = new Hub()
   const [one, two] = [recorded(), recorded()]
