@@ -100,7 +100,8 @@ async function taken (transport: Transport): Promise<void> {
 /** What this instance holds itself. */
 function near ({ feed, piece }: CatchUpOptions, { epoch, offset }: Position): Stretch | undefined {
   if (epoch !== feed.position.epoch || offset > feed.position.offset) return undefined
-  const messages = feed.ring.after(offset, piece)
+  // Who has missed nothing is no reason for a ring.
+  const messages = offset === feed.position.offset ? [] : feed.ring.after(offset, piece)
   return messages && { epoch, from: offset, messages: firstBytes(messages, piece) }
 }
 

@@ -11,9 +11,11 @@ import { Ring } from './ring.ts'
 export const PAGE = 256
 /** Messages that wait here while a hole before them is filled; what comes beyond is read from the log again. */
 const MAX_EARLY = 4096
+/** Nothing waits. Never written to. */
+const NONE: Message[] = []
 
+/** What all feeds of an instance have in common. */
 export interface FeedOptions {
-  readonly key: string
   readonly broker: Broker
   readonly observer: Observer
   /** Takes messages in order, without holes and repeats. */
@@ -26,28 +28,32 @@ export interface FeedOptions {
  */
 export class Feed {
   readonly key: string
-  /** Newest messages, for those who come back. */
-  readonly ring = new Ring()
-  readonly #broker: Broker
-  readonly #observer: Observer
-  readonly #forward: FeedOptions['forward']
+  readonly #options: FeedOptions
   #position: Position
   #lost: ReadonlySet<string>
-  #early: Message[] = []
+  /** Most channels are a user's own, and silent: what only messages need is made with the first. */
+  #ring: Ring | undefined
+  #early: Message[] = NONE
   #repairing: Promise<void> | undefined
   /** Whether the log is to be read once more. */
   #again = false
   #closed = false
 
   /** @param standing of the log, as it was read last */
-  constructor ({ key, broker, observer, forward }: FeedOptions, { epoch, offset, lost }: Pick<Standing, 'epoch' | 'offset' | 'lost'>) {
+  constructor (key: string, options: FeedOptions, { epoch, offset, lost }: Pick<Standing, 'epoch' | 'offset' | 'lost'>) {
     this.key = key
-    this.#broker = broker
-    this.#observer = observer
-    this.#forward = forward
+    this.#options = options
     this.#position = { epoch, offset }
     this.#lost = lost
-    this.ring.reset(offset)
+  }
+
+  /** Newest messages, for those who come back. */
+  get ring (): Ring {
+    if (this.#ring === undefined) {
+      this.#ring = new Ring()
+      this.#ring.reset(this.#position.offset)
+    }
+    return this.#ring
   }
 
   /** Of the last message that went on to readers. */
@@ -68,14 +74,14 @@ export class Feed {
   /** Takes what the broker hands over. */
   accept (message: Message): void {
     if (this.#closed) return
-    if (message.position === undefined) return this.#forward(this.key, message)
+    if (message.position === undefined) return this.#options.forward(this.key, message)
     if (this.#repairing !== undefined) {
-      if (this.#early.length < MAX_EARLY) this.#early.push(message)
+      if (this.#early.length < MAX_EARLY) this.#wait(message)
       else this.#again = true
       return
     }
     if (!this.#take(message)) {
-      this.#early.push(message)
+      this.#wait(message)
       void this.repair('hole')
     }
   }
@@ -91,6 +97,11 @@ export class Feed {
   /** Nothing goes on from here. */
   close (): void { this.#closed = true }
 
+  #wait (message: Message): void {
+    if (this.#early === NONE) this.#early = []
+    this.#early.push(message)
+  }
+
   /** Forwards the next message; answers false when it is not the next one, or another epoch's. */
   #take (message: Message): boolean {
     const { epoch, offset } = message.position as Position
@@ -104,7 +115,7 @@ export class Feed {
   #advance (message: Message): void {
     this.#position = { epoch: this.#position.epoch, offset: this.#position.offset + 1 }
     this.ring.push(message, this.#position.offset)
-    this.#forward(this.key, message)
+    this.#options.forward(this.key, message)
   }
 
   async #repair (cause: RepairCause): Promise<void> {
@@ -123,14 +134,14 @@ export class Feed {
         await sleep(Math.random() * Math.min(1000, 50 * 2 ** failures++))
       }
     }
-    if (missed > 0) this.#observer.repaired(cause)
+    if (missed > 0) this.#options.observer.repaired(cause)
     this.#repairing = undefined
   }
 
   /** Takes what came meanwhile; answers false when something is missing again. The first `known` may be such as the log has lost. */
   #settle (known: number): boolean {
     const early = this.#early
-    this.#early = []
+    this.#early = NONE
     for (const [i, message] of early.entries()) {
       if (this.#take(message) || i < known) continue
       this.#early = early.slice(i)
@@ -144,22 +155,22 @@ export class Feed {
   /** Forwards one page of what is missing; answers whether that was all. */
   async #readOn (): Promise<boolean> {
     const asked = this.#position
-    const page = await this.#broker.read(this.key, asked.offset, PAGE)
+    const page = await this.#options.broker.read(this.key, asked.offset, PAGE)
     if (this.#closed) return true
     this.#lost = page.lost
     const { from, reason } = resume(asked, page)
     if (reason !== undefined) {
       this.#position = { epoch: page.epoch, offset: from }
-      this.ring.reset(from)
-      this.#observer.gap(reason)
-      this.#forward(this.key, gapMessage(channelOf(this.key), this.#position, reason))
+      this.#ring = undefined
+      this.#options.observer.gap(reason)
+      this.#options.forward(this.key, gapMessage(channelOf(this.key), this.#position, reason))
       // What was read follows another position.
       if (from !== asked.offset) return false
     }
     if (page.epoch !== this.#position.epoch) {
       // Up to the fork, offsets of the epoch before mean the same: nothing is missing, but who counts must count in the new one.
       this.#position = { epoch: page.epoch, offset: this.#position.offset }
-      this.#forward(this.key, epochMessage(channelOf(this.key), this.#position))
+      this.#options.forward(this.key, epochMessage(channelOf(this.key), this.#position))
     }
     for (const message of page.messages) {
       if (message.position?.offset === this.#position.offset + 1) this.#advance(message)

@@ -15,9 +15,9 @@ interface Held {
   count: number
   subscribed: boolean
   /** Of a channel with a log. */
-  feed?: Feed
+  feed: Feed | undefined
   /** What came before the feed knew where it stands. */
-  early?: Message[]
+  early: Message[] | undefined
 }
 
 export interface InterestOptions {
@@ -48,7 +48,7 @@ export class Interest implements Sink {
    */
   async acquire (key: string): Promise<Feed | undefined> {
     let held = this.#held.get(key)
-    if (held === undefined) this.#held.set(key, held = { count: 0, subscribed: false })
+    if (held === undefined) this.#held.set(key, held = { count: 0, subscribed: false, feed: undefined, early: undefined })
     held.count++
     if (held.subscribed && !this.#serial.busy(key)) return held.feed
     try {
@@ -124,7 +124,7 @@ export class Interest implements Sink {
   }
 
   async #open (key: string, held: Held): Promise<void> {
-    const { broker, observer, logged, forward } = this.#options
+    const { broker, logged } = this.#options
     if (!logged(key)) {
       await broker.subscribe(key)
       held.subscribed = true
@@ -134,7 +134,7 @@ export class Interest implements Sink {
     try {
       await broker.subscribe(key)
       held.subscribed = true
-      held.feed = new Feed({ key, broker, observer, forward }, await broker.read(key, undefined, 0))
+      held.feed = new Feed(key, this.#options, await broker.read(key, undefined, 0))
     } catch (error) {
       if (held.subscribed) await broker.unsubscribe(key)
       held.subscribed = false

@@ -317,7 +317,7 @@ interface Back {
 function instance (broker = new FaultyBroker(() => 0.5), faults: Partial<Faults> = {}, piece = 65_536) {
   broker.faults = { ...broker.faults, ...faults }
   const hub = new Hub()
-  const feed = new Feed({ key: KEY, broker, observer: silent, forward: hub.deliver }, broker.page(KEY, undefined, 0))
+  const feed = new Feed(KEY, { broker, observer: silent, forward: hub.deliver }, broker.page(KEY, undefined, 0))
   const pages = new Pages(broker)
   void broker.start({ deliver: (_key, message) => feed.accept(message), interrupted () {} })
   broker.subscribed.add(KEY)

@@ -210,8 +210,7 @@ t.test('what waits for a hole to be filled is bounded, and what does not fit is 
   const broker = new GeneratedLog()
   let last = 0
   const wrong: number[] = []
-  const feed = new Feed({
-    key: KEY,
+  const feed = new Feed(KEY, {
     broker,
     observer: silent,
     forward (_key, { position }) {
@@ -290,8 +289,7 @@ function follow (broker: FaultyBroker, repaired: (cause: string) => void = () =>
   const page = broker.page(KEY, undefined, 0)
   const view = new View({ epoch: page.epoch, offset: page.offset }, broker.log(KEY).said.map(({ json }) => (JSON.parse(json.toString()) as { data: unknown }).data))
   const heard: string[] = []
-  const feed = new Feed({
-    key: KEY,
+  const feed = new Feed(KEY, {
     broker,
     observer: { ...silent, repaired },
     forward (_key, message) {

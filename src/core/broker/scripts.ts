@@ -114,8 +114,12 @@ export function accounts ({ epoch, offset, earlier, lost }: Standing, known: Pos
   return lost.has(known.epoch) || known.offset <= (earlier.get(known.epoch) ?? -1)
 }
 
+/** Of most channels, so that it is one for all. */
+const NOTHING_ENDED: Pick<Standing, 'earlier' | 'lost'> = { earlier: new Map(), lost: new Set() }
+
 /** Earlier epochs, as a standing holds them. */
 function ended (text: string): Pick<Standing, 'earlier' | 'lost'> {
+  if (text === '') return NOTHING_ENDED
   const earlier = new Map<string, number>()
   const lost = new Set<string>()
   let marked = false

@@ -48,13 +48,13 @@ export class Subscriptions {
   async subscribe (key: string): Promise<void> {
     if (this.#closed) throw unavailable(CLOSED)
     let wish = this.#wishes.get(key)
-    if (wish === undefined) this.#wishes.set(key, wish = { promised: false, waiters: new Set() })
+    if (wish === undefined) this.#wishes.set(key, wish = { promised: false, waiters: undefined })
     if (this.#link.up && this.#told.get(key)?.acknowledged === true) {
       wish.promised = true
       return
     }
     this.#touch(key)
-    const { waiters } = wish
+    const waiters = wish.waiters ??= new Set()
     await new Promise<void>((resolve, reject) => {
       const waiter = { key, since: this.#now, resolve, reject }
       waiters.add(waiter)
@@ -66,7 +66,7 @@ export class Subscriptions {
   unsubscribe (key: string): void {
     const wish = this.#wishes.get(key)
     if (wish === undefined) return
-    for (const waiter of wish.waiters) this.#refuse(waiter, 'The channel was given back before the broker had it.')
+    for (const waiter of wish.waiters ?? []) this.#refuse(waiter, 'The channel was given back before the broker had it.')
     this.#drop(key)
   }
 
@@ -88,7 +88,7 @@ export class Subscriptions {
       if (now - waiter.since < DEADLINE) break
       this.#refuse(waiter, 'The broker did not answer.')
       const wish = this.#wishes.get(waiter.key)
-      if (wish !== undefined && !wish.promised && wish.waiters.size === 0) this.#drop(waiter.key)
+      if (wish !== undefined && !wish.promised && (wish.waiters?.size ?? 0) === 0) this.#drop(waiter.key)
     }
     this.#flush()
   }
@@ -110,7 +110,7 @@ export class Subscriptions {
 
   #refuse (waiter: Waiter, reason: string): void {
     this.#waiting.delete(waiter)
-    this.#wishes.get(waiter.key)?.waiters.delete(waiter)
+    this.#wishes.get(waiter.key)?.waiters?.delete(waiter)
     waiter.reject(unavailable(reason))
   }
 
@@ -167,12 +167,12 @@ export class Subscriptions {
       this.#lost.delete(key)
       const wish = this.#wishes.get(key)
       if (wish === undefined) continue
-      for (const waiter of wish.waiters) {
+      for (const waiter of wish.waiters ?? []) {
         wish.promised = true
         this.#waiting.delete(waiter)
         waiter.resolve()
       }
-      wish.waiters.clear()
+      wish.waiters = undefined
     }
   }
 
@@ -198,7 +198,8 @@ interface Command { readonly keys: string[], acknowledged: boolean }
 interface Wish {
   /** Someone was told that the key is subscribed: it stays so through lost connections. */
   promised: boolean
-  readonly waiters: Set<Waiter>
+  /** Most of the time nobody waits. */
+  waiters: Set<Waiter> | undefined
 }
 
 interface Waiter {

@@ -128,7 +128,7 @@ export class DirectiveLog implements Directives {
   async #open (): Promise<Feed> {
     await this.#broker.subscribe(ORDERS)
     const standing = await this.#broker.read(ORDERS, undefined, 0)
-    const feed = new Feed({ key: ORDERS, broker: this.#broker, observer: silent, forward: this.#take }, standing)
+    const feed = new Feed(ORDERS, { broker: this.#broker, observer: silent, forward: this.#take }, standing)
     if (this.#closed) feed.close()
     this.#feed = feed
     return feed
