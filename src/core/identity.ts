@@ -9,20 +9,19 @@ export type Action = 'subscribe' | 'publish' | 'presence'
  * becomes a pattern with a cost.
  */
 export class Grants {
-  readonly #exact = new Set<string>()
-  readonly #prefixes: string[] = []
+  readonly #exact: ReadonlySet<string> | undefined
+  readonly #prefixes: readonly string[]
 
   /** @param grants exact channels, or prefixes that end in `*` (`chat:*`, `*`). A `*` elsewhere matches nothing. */
   constructor (grants: readonly string[] = []) {
-    for (const grant of grants) {
-      if (grant.endsWith('*')) this.#prefixes.push(grant.slice(0, -1))
-      else this.#exact.add(grant)
-    }
+    const exact = grants.filter(grant => !grant.endsWith('*'))
+    this.#exact = exact.length === 0 ? undefined : new Set(exact)
+    this.#prefixes = grants.filter(grant => grant.endsWith('*')).map(grant => grant.slice(0, -1))
   }
 
   /** Whether a channel is granted. */
   has (channel: string): boolean {
-    return this.#exact.has(channel) || this.#prefixes.some(prefix => channel.startsWith(prefix))
+    return this.#exact?.has(channel) === true || this.#prefixes.some(prefix => channel.startsWith(prefix))
   }
 }
 
@@ -46,6 +45,27 @@ export interface Identity {
   readonly own: readonly string[]
 }
 
+/** Lists of grants that are remembered, the newest; at most twice as many are. Long ones are hardly those of many users. */
+const REMEMBERED_GRANTS = 1000
+const LONG = 1024
+
+let young = new Map<string, Grants>()
+let old = new Map<string, Grants>()
+
+/** The grants in a list: one and the same for all users with the same list, who are most, and whose grants would be a fifth of what a connection keeps. */
+function grantsOf (list: readonly string[]): Grants {
+  const name = JSON.stringify(list)
+  if (name.length > LONG) return new Grants(list)
+  let grants = young.get(name)
+  if (grants !== undefined) return grants
+  young.set(name, grants = old.get(name) ?? new Grants(list))
+  if (young.size >= REMEMBERED_GRANTS) {
+    old = young
+    young = new Map()
+  }
+  return grants
+}
+
 const none = new Grants()
 const MAX_ID = 256
 /** Bytes of JSON. */
@@ -67,7 +87,7 @@ export function identityOf (claims: unknown): Identity {
   const user = text(sub, 'sub')
   if (typeof exp !== 'number' || !Number.isFinite(exp)) throw invalid("'exp' must be a number of seconds")
   const scope = tenant === undefined ? undefined : text(tenant, 'tenant')
-  const subscribes = new Grants(list(subscribe, 'subscribe'))
+  const subscribes = grantsOf(list(subscribe, 'subscribe'))
   const own = [ownChannel('user', user)]
   if (scope !== undefined) own.push(ownChannel('tenant', scope))
   return {
@@ -79,8 +99,8 @@ export function identityOf (claims: unknown): Identity {
     issued: typeof iat === 'number' && Number.isFinite(iat) ? iat * 1000 : undefined,
     grants: {
       subscribe: subscribes,
-      publish: new Grants(list(publish, 'publish')),
-      presence: presence === undefined ? subscribes : new Grants(list(presence, 'presence'))
+      publish: grantsOf(list(publish, 'publish')),
+      presence: presence === undefined ? subscribes : grantsOf(list(presence, 'presence'))
     },
     info: small(info),
     own
