@@ -2,7 +2,7 @@ import { reasonOf, unavailable } from '../broker/link.ts'
 import type { Admission } from './presence.ts'
 import { said, tally } from './sweeper.ts'
 import type { Teller, TellerOptions } from './teller.ts'
-import type { Wish } from './wishes.ts'
+import { idOf, userOf, type Wish } from './wishes.ts'
 
 /** Most newcomers in one pipeline. */
 const BATCH = 500
@@ -38,12 +38,12 @@ export class Admissions {
     const { until } = lease
     const calls = newcomers.map(({ own }) => {
       const { room, occupant: { connection, user, transport }, limit = { max: 0, policy: 'reject' } } = own
-      return names.enter(own, until, announcer.of('came', true, room, user), { connection, instance, user: own.user, since: own.since, transport, info: '', ...limit })
+      return names.enter(own, until, announcer.of('came', true, room, user), { connection, instance, user: userOf(own), since: own.since, transport, info: '', ...limit })
     })
     let listed: unknown
     let answers: unknown[]
     try {
-      [listed, ...answers] = await broker.run([names.list(instance, until, newcomers.map(({ own }) => own.id), []), ...calls])
+      [listed, ...answers] = await broker.run([names.list(instance, until, newcomers.map(({ own }) => idOf(own)), []), ...calls])
     } catch (error) {
       teller.hold()
       for (const { own, reject } of newcomers) {
@@ -58,7 +58,7 @@ export class Admissions {
       const word = said(answer)
       if (word === 'full') {
         observer.limited()
-        teller.release(own.id)
+        teller.release(idOf(own))
         resolve({ admitted: false, evicted: [] })
       } else if (word === 'in' && said(listed) === 'done' && !this.#closed) {
         wishes.admit(own)

@@ -7,7 +7,7 @@ import type { Lease } from './lease.ts'
 import type { PresenceSink } from './presence.ts'
 import { joined, type Names } from './scripts.ts'
 import { said, tally } from './sweeper.ts'
-import type { Wish, Wishes } from './wishes.ts'
+import { idOf, userOf, type Wish, type Wishes } from './wishes.ts'
 
 /** Most wishes in one pipeline. */
 const BATCH = 500
@@ -70,11 +70,11 @@ export class Teller {
     const { broker, names, lease, wishes } = this.#options
     if (!lease.held || performance.now() < this.#hold) return
     const batch = wishes.next(BATCH).map(wish => ({ wish, version: wish.version, wanted: wish.wanted, how: wish.how }))
-    const on = batch.flatMap(({ wish, wanted }) => wanted ? [wish.id] : [])
+    const on = batch.flatMap(({ wish, wanted }) => wanted ? [idOf(wish)] : [])
     for (const id of on) this.#released.delete(id)
     const off = [...this.#released].slice(0, BATCH)
     if (batch.length === 0 && off.length === 0) return
-    const lost = batch.flatMap(({ wish, wanted, how }) => !wanted && how === 'lost' ? [joined(wish, wish.user)] : [])
+    const lost = batch.flatMap(({ wish, wanted, how }) => !wanted && how === 'lost' ? [joined(wish, userOf(wish))] : [])
     const calls = batch.map(({ wish }) => this.#call(wish))
     for (const { wish, wanted } of batch) {
       wish.told = true
@@ -99,7 +99,7 @@ export class Teller {
         this.#displace(wish, version)
       } else if (wanted ? word === 'in' && said(listed) === 'done' : word === 'out' && (how === 'exit' || said(noted) === 'done')) {
         wishes.done(wish, version)
-        if (!wanted && wish.version === version) this.release(wish.id)
+        if (!wanted && wish.version === version) this.release(idOf(wish))
       } else {
         wishes.defer(wish)
         return [answer, listed, noted]
@@ -116,14 +116,14 @@ export class Teller {
     const { own, room, occupant: { user, connection, transport }, info, limit, since, known } = wish
     if (!wish.wanted) return names.exit(wish, until, announcer.of('went', own, room, user), { connection, how: wish.how })
     const message = known ? undefined : announcer.of('came', own, room, user, info === '' ? undefined : JSON.parse(info))
-    return names.enter(wish, until, message, { connection, instance: name, user: wish.user, since, transport, info, max: limit?.max ?? 0, policy: 'reject' })
+    return names.enter(wish, until, message, { connection, instance: name, user: userOf(wish), since, transport, info, max: limit?.max ?? 0, policy: 'reject' })
   }
 
   /** Others have taken its place while this instance was away. */
   #displace (wish: Wish, version: number): void {
     if (wish.version !== version) return
     this.#options.wishes.refused(wish)
-    this.release(wish.id)
+    this.release(idOf(wish))
     this.sink?.displaced(wish.occupant.connection)
   }
 

@@ -3,15 +3,11 @@ import { joined, type Spot } from './scripts.ts'
 
 /** A connection in a place, as this instance wants it. */
 export interface Wish extends Spot {
-  /** Names it among the entries of an instance. */
-  readonly id: string
   readonly occupant: Occupant
   readonly room: Room
-  /** The user as a JSON text. */
-  readonly user: string
   readonly since: number
   /** Only of a user's own place. */
-  readonly limit?: ConnectionLimit
+  readonly limit: ConnectionLimit | undefined
   /** A JSON text; empty for none. */
   info: string
   /** Whether it is to be there. */
@@ -26,12 +22,16 @@ export interface Wish extends Spot {
   version: number
 }
 
+/** The name of what is wanted, among the entries of an instance. */
+export function idOf (wish: Wish): string { return joined(wish, wish.occupant.connection) }
+
+/** The user as a JSON text. */
+export function userOf ({ occupant: { user } }: Wish): string { return JSON.stringify(user) }
+
 interface Stay {
-  readonly occupant: Occupant
-  readonly key: string
-  /** By key: the own place and rooms, those too that are to be left and where that was not carried out yet. */
-  readonly rooms: Map<string, Wish>
   readonly own: Wish
+  /** By key: those too that are to be left and where that was not carried out yet. */
+  rooms: Map<string, Wish> | undefined
 }
 
 /** What an instance wants to be true of its connections, and what of that is still to be carried out. Nothing here waits for anything. */
@@ -47,7 +47,7 @@ export class Wishes {
   get owed (): number { return this.#owed.size }
 
   /** How many users have a connection here. */
-  get users (): number { return new Set(Array.from(this.#stays.values(), ({ key }) => key)).size }
+  get users (): number { return new Set(Array.from(this.#stays.values(), ({ own: { key } }) => key)).size }
 
   has (connection: string): boolean { return this.#stays.has(connection) }
 
@@ -56,14 +56,14 @@ export class Wishes {
   /** The own place of a connection that is about to come. */
   own (occupant: Occupant, room: Room, limit: ConnectionLimit): Wish {
     return {
-      own: true, key: room.key, id: joined({ own: true, key: room.key }, occupant.connection), occupant, room, user: JSON.stringify(occupant.user), since: occupant.since, limit, info: '', wanted: true, how: 'lost', told: true, known: false, version: 0
+      own: true, key: room.key, occupant, room, since: occupant.since, limit, info: '', wanted: true, how: 'lost', told: true, known: false, version: 0
     }
   }
 
   /** The server has taken the connection in. */
   admit (own: Wish): void {
     own.known = true
-    this.#stays.set(own.occupant.connection, { occupant: own.occupant, key: own.key, rooms: new Map(), own })
+    this.#stays.set(own.occupant.connection, { own, rooms: undefined })
   }
 
   /** It can't be known whether the server has taken the connection in; it must not. */
@@ -74,15 +74,15 @@ export class Wishes {
   enter (connection: string, room: Room, info: unknown): void {
     const stay = this.#stays.get(connection)
     if (stay === undefined) return
-    const { occupant } = stay
+    const { occupant } = stay.own
     const text = info === undefined ? '' : JSON.stringify(info)
-    const wish = stay.rooms.get(room.key)
+    const rooms = stay.rooms ??= new Map()
+    const wish = rooms.get(room.key)
     if (wish === undefined) {
-      const spot = { own: false, key: room.key }
       const made: Wish = {
-        ...spot, id: joined(spot, connection), occupant, room, user: stay.own.user, since: Date.now(), info: text, wanted: true, how: 'exit', told: false, known: false, version: 0
+        own: false, key: room.key, occupant, room, since: Date.now(), limit: undefined, info: text, wanted: true, how: 'exit', told: false, known: false, version: 0
       }
-      stay.rooms.set(room.key, made)
+      rooms.set(room.key, made)
       this.#open.add(made)
     } else if (!wish.wanted || wish.info !== text) {
       wish.wanted = true
@@ -92,7 +92,7 @@ export class Wishes {
   }
 
   exit (connection: string, key: string): void {
-    const wish = this.#stays.get(connection)?.rooms.get(key)
+    const wish = this.#stays.get(connection)?.rooms?.get(key)
     if (wish?.wanted === true) this.#leave(wish, 'exit')
   }
 
@@ -100,14 +100,14 @@ export class Wishes {
     const stay = this.#stays.get(connection)
     if (stay === undefined) return
     this.#stays.delete(connection)
-    for (const wish of stay.rooms.values()) if (wish.wanted) this.#leave(wish, 'lost')
+    for (const wish of stay.rooms?.values() ?? []) if (wish.wanted) this.#leave(wish, 'lost')
     this.#leave(stay.own, 'lost')
   }
 
   /** Everything has to be said again. `known`: what the others have heard of they have not been told otherwise. */
   owe (known: boolean): void {
     for (const { own, rooms } of this.#stays.values()) {
-      for (const wish of [own, ...rooms.values()]) {
+      for (const wish of [own, ...rooms?.values() ?? []]) {
         wish.known &&= known
         this.oweOne(wish)
       }
@@ -148,7 +148,7 @@ export class Wishes {
     this.#settle(wish)
     wish.known = wish.wanted
     const stay = this.#stays.get(wish.occupant.connection)
-    if (!wish.wanted && stay?.rooms.get(wish.key) === wish) stay.rooms.delete(wish.key)
+    if (!wish.wanted && stay?.rooms?.get(wish.key) === wish) stay.rooms.delete(wish.key)
   }
 
   /** The server has no room for it, and there is no use in asking again. */
@@ -167,6 +167,6 @@ export class Wishes {
     if (wish.told) return this.touch(wish)
     wish.version++
     this.#open.delete(wish)
-    this.#stays.get(wish.occupant.connection)?.rooms.delete(wish.key)
+    this.#stays.get(wish.occupant.connection)?.rooms?.delete(wish.key)
   }
 }
