@@ -67,7 +67,7 @@ export function budgetTable (entries: readonly Entry[]): string {
     const verdict = judge(entries, budget)
     if (verdict === undefined) return []
     const { scenario, transport, measure, contender, against, ratio } = budget
-    const held = verdict.excess <= 0 ? 'yes' : 'no'
+    const held = (measure.better === 'less' ? verdict.ratio <= ratio : verdict.ratio >= ratio) ? 'yes' : 'no'
     return [[`${scenario}, ${transportNames[transport]}: ${measure.label}`, contender, against, `${measure.better === 'less' ? '≤' : '≥'} ${ratio}`, factor(verdict.ratio), held]]
   })
   return table(['What', 'Of', 'To', 'Target', 'Here', 'Held'], rows)

@@ -4,7 +4,7 @@ import { deal } from './fanout.ts'
 import { costOf, expectReady, stage, type Scenario } from './scenario.ts'
 
 const CONNECTIONS = 5000
-const WARM = 500
+const WARM = 2000
 const MEMBERS = 100
 /** Connects under way at a time: Node's accept queue holds 511, and beyond it the kernel's repeats (1 s, 3 s) would be measured. */
 export const STORM_UNDERWAY = 500
