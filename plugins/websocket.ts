@@ -1,10 +1,11 @@
 import websocketPlugin, { type WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import type { WebSocket } from 'ws'
 import { UpgradeGate } from '../src/core/gate.ts'
 import { SUBPROTOCOL } from '../src/core/protocol.ts'
+import { deflateOffer, WINDOW_BITS } from '../src/core/transport/deflate.ts'
 import { WebSocketTransport } from '../src/core/transport/websocket.ts'
 
 declare module 'fastify' {
@@ -19,6 +20,8 @@ export interface WebSocketPluginOptions {
   path: string
   /** Bytes. */
   maxMessageBytes: number
+  /** Whether clients that ask for permessage-deflate (RFC 7692) get it. */
+  compression: boolean
 }
 
 /** How long a peer may take to answer a close frame before its socket is cut, in ms. */
@@ -27,11 +30,14 @@ const CLOSE_TIMEOUT = 2000
 const MAX_FRAGMENTS = 64
 const MAX_BUFFERED_CHUNKS = 1024
 
+/** How `ws` answers offers of compression. Nothing more is asked of it: frames are made and read in the core. */
+const DEFLATE = { serverNoContextTakeover: true, clientNoContextTakeover: true, serverMaxWindowBits: WINDOW_BITS }
+
 /**
  * WebSocket routes, behind a gate of our own: what is refused is refused before anything waits, and no socket is without an owner.
  * Registered before every plugin with hooks, so that its own run first.
  */
-async function websocket (fastify: FastifyInstance, { path, maxMessageBytes }: WebSocketPluginOptions): Promise<void> {
+async function websocket (fastify: FastifyInstance, { path, maxMessageBytes, compression }: WebSocketPluginOptions): Promise<void> {
   const gate = new UpgradeGate({
     refuse ({ url = '', method, headers }) {
       // What no route of ours answers would be answered outside of this plugin, where nobody closes the socket.
@@ -52,17 +58,23 @@ async function websocket (fastify: FastifyInstance, { path, maxMessageBytes }: W
     maxFragments: MAX_FRAGMENTS,
     maxBufferedChunks: MAX_BUFFERED_CHUNKS,
     closeTimeout: CLOSE_TIMEOUT,
-    perMessageDeflate: false,
+    perMessageDeflate: compression && DEFLATE,
     clientTracking: false,
     // Made once the handshake is done. All that is asked of it then is in it.
     WebSocket: WebSocketTransport as unknown as NonNullable<WebsocketPluginOptions['options']>['WebSocket'],
     // The first offered subprotocol may be a token; it is never echoed.
     handleProtocols: (protocols: Set<string>) => protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false as const
   }
+  // `ws` refuses an upgrade for an offer that it can't take.
+  if (compression) gate.on('upgrade', leaveOneOffer)
   // The drain closes connections, each in its slot.
   await fastify.register(websocketPlugin, { options, errorHandler, preClose: done => done() })
   fastify.server.on('upgrade', gate.handle)
   fastify.addHook('onClose', async () => { fastify.server.off('upgrade', gate.handle) })
+}
+
+function leaveOneOffer ({ headers }: IncomingMessage): void {
+  headers['sec-websocket-extensions'] = deflateOffer(headers['sec-websocket-extensions'] ?? '')
 }
 
 /** Errors of a WebSocket, and what a handler lets through. */

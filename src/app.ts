@@ -92,7 +92,7 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
   const observers = new Observers()
 
   // First, since its hooks must run before any that refuse.
-  await fastify.register(websocket, { path: '/ws', maxMessageBytes: limits.maxMessageBytes })
+  await fastify.register(websocket, { path: '/ws', maxMessageBytes: limits.maxMessageBytes, compression: config.compression === 'on' })
   await fastify.register(errors)
   await fastify.register(pressure)
   await fastify.register(metrics, { host: config.host, port: config.metricsPort, observers })

@@ -52,6 +52,8 @@ export interface Config {
     /** Messages a second per connection. */
     readonly rateLimit: number
   }
+  /** `on`: WebSocket clients that ask for permessage-deflate get it. */
+  readonly compression: 'off' | 'on'
   readonly heartbeatInterval: number
   /** 0: connections may idle for ever. */
   readonly idleTimeout: number
@@ -95,6 +97,7 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env): Config {
       maxInstanceBufferedBytes: vars.MAX_INSTANCE_BUFFERED_BYTES,
       rateLimit: vars.RATE_LIMIT
     }),
+    compression: vars.COMPRESSION as 'off' | 'on',
     heartbeatInterval: vars.HEARTBEAT_INTERVAL,
     idleTimeout: vars.IDLE_TIMEOUT,
     drainDelay: vars.DRAIN_DELAY,

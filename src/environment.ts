@@ -43,6 +43,7 @@ const properties = {
   MAX_MESSAGE_BYTES: integer(65_536, 64, 16 * MIB),
   MAX_BUFFERED_BYTES: integer(MIB, 1024, 1024 * MIB),
   MAX_INSTANCE_BUFFERED_BYTES: integer(256 * MIB, 1024, Number.MAX_SAFE_INTEGER),
+  COMPRESSION: oneOf('off', 'off', 'on'),
   RATE_LIMIT: integer(50, 1, 1_000_000),
   HEARTBEAT_INTERVAL: integer(25_000, 100, HOUR),
   IDLE_TIMEOUT: integer(30 * MINUTE, 0, TIMER),

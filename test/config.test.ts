@@ -43,6 +43,7 @@ t.test('without any variable the defaults of the contract hold', async t => {
       maxInstanceBufferedBytes: 268_435_456,
       rateLimit: 50
     },
+    compression: 'off',
     heartbeatInterval: 25_000,
     idleTimeout: 1_800_000,
     drainDelay: 0,
@@ -88,6 +89,7 @@ t.test('every variable is taken', async t => {
     MAX_BUFFERED_BYTES: '2048',
     MAX_INSTANCE_BUFFERED_BYTES: '4096',
     RATE_LIMIT: '7',
+    COMPRESSION: 'on',
     HEARTBEAT_INTERVAL: '100',
     IDLE_TIMEOUT: '0',
     DRAIN_DELAY: '1',
@@ -123,6 +125,7 @@ t.test('every variable is taken', async t => {
       maxInstanceBufferedBytes: 4096,
       rateLimit: 7
     },
+    compression: 'on',
     heartbeatInterval: 100,
     idleTimeout: 0,
     drainDelay: 1,

@@ -55,7 +55,7 @@ t.test('the tables have every variable that the configuration asks for, and no o
 })
 
 t.test('the default in the table is the one in the configuration', async t => {
-  const others: Record<string, string> = { NODE_ENV: 'test', HOST: '::1', LOG_LEVEL: 'debug', REDIS_PREFIX: 'other', PUBLISH_DURABILITY: 'replicated', CONNECTION_LIMIT_POLICY: 'evict' }
+  const others: Record<string, string> = { NODE_ENV: 'test', HOST: '::1', LOG_LEVEL: 'debug', REDIS_PREFIX: 'other', PUBLISH_DURABILITY: 'replicated', CONNECTION_LIMIT_POLICY: 'evict', COMPRESSION: 'on' }
   for (const { name, standard } of variables) {
     if (standard === undefined) continue
     const other = /^\d+$/.test(standard) ? String(Number(standard) + 1) : others[name]

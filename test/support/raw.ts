@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
+import { constants, inflateRawSync } from 'node:zlib'
 import type { Owner } from './service.ts'
 import { token } from './token.ts'
 import { until } from './until.ts'
 
 /** One frame as a server sends it (RFC 6455 §5.2). */
-export interface RawFrame { readonly opcode: number, readonly fin: boolean, readonly payload: Buffer }
+export interface RawFrame { readonly opcode: number, readonly fin: boolean, readonly rsv: number, readonly payload: Buffer }
 
 export interface FrameOptions {
   /** 1 is text, 2 binary, 0 a continuation, 8 close, 9 ping, 10 pong. */
@@ -38,6 +39,12 @@ export function frame (payload: Buffer | string, { opcode = 1, fin = true, rsv =
   return Buffer.concat([head, mask, hidden])
 }
 
+/** A text frame's text, compressed or not (RFC 7692 §7.2.2); nothing earlier is needed for it, and a window of 4 KB. */
+export function textOf ({ rsv, payload }: RawFrame): string {
+  if (rsv !== 4) return payload.toString()
+  return inflateRawSync(Buffer.concat([payload, Buffer.from([0, 0, 0xff, 0xff])]), { finishFlush: constants.Z_SYNC_FLUSH, windowBits: 12 }).toString()
+}
+
 /** A WebSocket client that does nothing by itself: no pong, no close. It keeps everything it heard. */
 export class RawSocket {
   readonly socket: Socket
@@ -65,7 +72,7 @@ export class RawSocket {
   get body (): string { return this.status === 101 ? '' : this.#bytes.toString() }
   /** Text messages, parsed. */
   get messages (): Record<string, unknown>[] {
-    return this.frames.filter(({ opcode }) => opcode === 1).map(({ payload }) => JSON.parse(payload.toString()) as Record<string, unknown>)
+    return this.frames.filter(({ opcode }) => opcode === 1).map(frame => JSON.parse(textOf(frame)) as Record<string, unknown>)
   }
 
   /** Code of the close frame that came; `undefined` while none has, 1005 for one without. */
@@ -112,7 +119,7 @@ export class RawSocket {
       if (bytes.length < start) return
       const length = short === 126 ? bytes.readUInt16BE(2) : short === 127 ? Number(bytes.readBigUInt64BE(2)) : short
       if (bytes.length < start + length) return
-      this.frames.push({ opcode: first & 0x0f, fin: first >= 0x80, payload: bytes.subarray(start, start + length) })
+      this.frames.push({ opcode: first & 0x0f, fin: first >= 0x80, rsv: (first >> 4) & 7, payload: bytes.subarray(start, start + length) })
       this.#bytes = bytes.subarray(start + length)
     }
   }

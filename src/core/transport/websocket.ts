@@ -2,11 +2,11 @@ import type { Socket } from 'node:net'
 import type { Connection } from '../connection.ts'
 import type { Close, ControlFrame } from '../protocol.ts'
 import type { Message } from '../message.ts'
+import { deflateFraming } from './deflate.ts'
 import { FrameReader, type FrameLimits } from './frames.ts'
+import { headerLength, writeFrame } from './server-frame.ts'
 import { whenDrained, type Framing, type Transport } from './transport.ts'
 
-// RFC 6455 §5.2: FIN and opcode in the first byte; a server's frames carry no mask.
-const FIN_TEXT = 0x81
 const CLOSE = 0x88
 const PONG = 0x8a
 const PING = Buffer.from([0x89, 0x00])
@@ -15,29 +15,6 @@ const MAX_REASON = 123
 /** What is reported of a client that went without a word. */
 const LOST = 1006
 const kTransport = Symbol('transport')
-
-/** Bytes in front of a payload of this length. */
-function headerLength (length: number): number {
-  return length < 126 ? 2 : length < 65536 ? 4 : 10
-}
-
-/** Writes one text frame into `target` at `start`; answers where it ends. */
-function writeFrame (target: Buffer, start: number, payload: Buffer): number {
-  const length = payload.length
-  target[start] = FIN_TEXT
-  if (length < 126) {
-    target[start + 1] = length
-  } else if (length < 65536) {
-    target[start + 1] = 126
-    target.writeUInt16BE(length, start + 2)
-  } else {
-    target[start + 1] = 127
-    target.writeBigUInt64BE(BigInt(length), start + 2)
-  }
-  const body = start + headerLength(length)
-  payload.copy(target, body)
-  return body + length
-}
 
 /** One text frame a message, in one buffer. */
 export const websocketFraming: Framing = {
@@ -68,8 +45,8 @@ export interface WebSocketOptions extends FrameLimits {
 }
 
 /**
- * A WebSocket once its handshake is done, on the socket that the upgrade request owns. Without compression a frame is just bytes, and the
- * same bytes serve every reader. It is what the server of `ws` makes instead of a WebSocket of its own (its option `WebSocket`), for the sake
+ * A WebSocket once its handshake is done, on the socket that the upgrade request owns. Without a context of compression a frame is just
+ * bytes, and the same bytes serve every reader. It is what the server of `ws` makes instead of a WebSocket of its own (its option `WebSocket`), for the sake
  * of memory: a reader, a sender and two emitters are a third of what an idle connection takes. The socket may come with the answer to the
  * upgrade held back (`cork`): the first frame for this reader, or the end, takes that along.
  */
@@ -96,7 +73,11 @@ export class WebSocketTransport extends FrameReader implements Transport {
     this.#options = options
   }
 
-  get framing (): Framing { return websocketFraming }
+  /** Set by the server of `ws` where it has accepted permessage-deflate; it offers nothing else. */
+  set _extensions (_accepted: object) { this.inflates = true }
+  get _extensions (): object | undefined { return undefined }
+
+  get framing (): Framing { return this.inflates ? deflateFraming : websocketFraming }
   get buffered (): number { return this.#socket.writableLength }
 
   /** Called by the server of `ws`, once it has answered the handshake. From here on the socket's errors are heard. */
