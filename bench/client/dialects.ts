@@ -155,6 +155,15 @@ const nchanEvents: Dialect = {
   post: nchanPost
 }
 
+/** One that asks for compression as browsers do. */
+const deflated = (dialect: Dialect): Dialect => ({
+  ...dialect,
+  request (client) {
+    const { path, headers } = dialect.request(client)
+    return { path, headers: [...headers, 'Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits'] }
+  }
+})
+
 /** All of them, by the names that processes give each other. */
-export const dialects = { carillon, 'carillon-events': carillonEvents, plain, express, socketio, nchan, 'nchan-events': nchanEvents }
+export const dialects = { carillon, 'carillon-deflate': deflated(carillon), 'plain-deflate': deflated(plain), 'carillon-events': carillonEvents, plain, express, socketio, nchan, 'nchan-events': nchanEvents }
 export type DialectName = keyof typeof dialects

@@ -1,6 +1,8 @@
+import { constants, createInflateRaw, type InflateRaw } from 'node:zlib'
+
 /** What a reader does with what it hears. */
 export interface Ear {
-  /** `count` messages; the number of the last one, and when it was sent (µs). */
+  /** `count` messages; the number of the last one, and when it was sent (µs). Both 0 for compressed ones that are only counted. */
   heard (count: number, seq: number, at: number): void
   /** A text that is no message. */
   told (text: string): void
@@ -43,14 +45,30 @@ export function messageText (seq: number, at: number, text: string): string {
   return `{"seq":${seq},"at":${at},"text":"${text}"}`
 }
 
-/** The frames of a WebSocket (RFC 6455 §5.2), hopped over by their lengths. Of many messages in one piece only the last one's number is read. */
+const FIN_TEXT = 0x81
+const COMPRESSED_TEXT = 0xc1
+/** What a compressed message left out of its end (RFC 7692 §7.2.2). */
+const TAIL = Buffer.from([0, 0, 0xff, 0xff])
+
+/**
+ * The frames of a WebSocket (RFC 6455 §5.2), hopped over by their lengths. Of many messages in one piece only the last one's number is read.
+ */
 export class FrameScanner implements Scanner {
   each = true
   readonly #ear: Ear
+  #inflates = true
+  #inflater: InflateRaw | undefined
   #tail: Buffer | undefined
   #mark = 0
 
   constructor (ear: Ear) { this.#ear = ear }
+
+  /** From here on compressed texts are messages that are only counted. */
+  count (): void {
+    this.#inflates = false
+    this.#inflater?.close()
+    this.#inflater = undefined
+  }
 
   take (fresh: Buffer): void {
     const bytes = this.#tail === undefined ? fresh : Buffer.concat([this.#tail, fresh])
@@ -72,7 +90,10 @@ export class FrameScanner implements Scanner {
       }
       const next = at + head + length
       if (next > size) break
-      if (bytes[at] === 0x81 && length >= SHORTEST_MESSAGE) {
+      if (bytes[at] === COMPRESSED_TEXT) {
+        if (this.#inflates) this.#inflate(bytes.subarray(at + head, next))
+        else this.#ear.heard(1, 0, 0)
+      } else if (bytes[at] === FIN_TEXT && length >= SHORTEST_MESSAGE) {
         last = at + head
         if (this.each) this.#message(bytes, last, next, 1)
         else count++
@@ -83,6 +104,19 @@ export class FrameScanner implements Scanner {
     }
     if (count > 0) this.#message(bytes, last, at, count)
     this.#tail = at === size ? undefined : Buffer.from(bytes.subarray(at))
+  }
+
+  /** What comes out may refer to what came before, so there is one inflater for all; it answers in order. */
+  #inflate (payload: Buffer): void {
+    const inflater = this.#inflater ??= createInflateRaw()
+    // The bytes are not ours for longer than this call.
+    inflater.write(Buffer.concat([payload, TAIL]))
+    inflater.flush(constants.Z_SYNC_FLUSH, () => {
+      const text = inflater.read() as Buffer
+      const mark = text.indexOf(SEQ)
+      if (mark === -1) this.#ear.told(text.toString())
+      else this.#ear.heard(1, numberBehind(SEQ, text, mark), numberBehind(AT, text, mark))
+    })
   }
 
   #message (bytes: Buffer, start: number, end: number, count: number): void {

@@ -40,6 +40,8 @@ export interface Load {
   readonly seconds: number
   /** Characters of text in each message. */
   readonly text: number
+  /** The text is of records with values of their own, as applications send them, and not of one letter. */
+  readonly lifelike?: boolean
   /** Publishes carry ids, so that each is accepted once. */
   readonly ids: boolean
 }
@@ -60,6 +62,8 @@ export interface Loaded {
   /** From publishing to reading, ms, on a few readers: median and 99th percentile. */
   readonly p50: number
   readonly p99: number
+  /** Of all readers together, frames with their heads. */
+  readonly bytes: number
 }
 
 /** What readers that came back were told. */

@@ -6,7 +6,7 @@ import type { Room } from './room.ts'
 
 /** What all readers of this process share. */
 export interface Crowd {
-  readonly counts: { heard: number, lost: number }
+  readonly counts: { heard: number, lost: number, bytes: number }
   /** µs, of sampled readers. */
   latencies: number[]
   /** µs, of one clock for all processes of this machine. */
@@ -102,6 +102,7 @@ export class Reader implements Client, Ear {
     this.#text = undefined
     this.#ready = true
     this.#scanner.each = this.#options.sampled
+    if (!this.#options.sampled && this.#scanner instanceof FrameScanner) this.#scanner.count()
     this.#settle()
   }
 
@@ -117,6 +118,11 @@ export class Reader implements Client, Ear {
     crowd.counts.heard += count
     if (sampled) crowd.latencies.push(crowd.now() - at)
     if (room === undefined) return
+    // Compressed, and inflated by few.
+    if (seq === 0) {
+      this.last += count
+      return
+    }
     if (seq !== this.last + count) this.broken = true
     this.last = seq
     if (this.paces) room.heard()
@@ -150,6 +156,7 @@ export class Reader implements Client, Ear {
       this.dialect.told(this, this.#text)
     }
     if (this.#ready && this.#options.traced) this.place = this.dialect.placeIn?.(this.place, bytes.toString('latin1')) ?? ''
+    this.#options.crowd.counts.bytes += bytes.length
     this.#scanner.take(bytes)
   }
 

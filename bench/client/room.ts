@@ -1,4 +1,5 @@
 import { messageText } from './frames.ts'
+import { lifelikeTexts } from './texts.ts'
 import type { Poster } from './poster.ts'
 import { maskedFrame, type Crowd, type Reader } from './reader.ts'
 
@@ -14,7 +15,7 @@ export class Room {
   readonly #crowd: Crowd
   #pacers: Reader[] = []
   #publish: (messages: readonly string[], first: number) => void = () => { throw new Error(`nobody publishes in ${this.name}`) }
-  #text = ''
+  #texts: readonly string[] = ['']
 
   constructor (name: string, crowd: Crowd) {
     this.name = name
@@ -22,8 +23,8 @@ export class Room {
   }
 
   /** Who publishes here: a reader over its own WebSocket, or requests. Ids make each message one that is accepted once. */
-  prepare ({ text, ids, poster }: { text: number, ids: boolean, poster: Poster | undefined }): void {
-    this.#text = 'x'.repeat(text)
+  prepare ({ text, ids, poster, lifelike = false }: { text: number, ids: boolean, poster: Poster | undefined, lifelike?: boolean }): void {
+    this.#texts = lifelike ? lifelikeTexts(text) : ['x'.repeat(text)]
     this.poster = poster
     const [reader] = this.readers
     const { name } = this
@@ -61,6 +62,6 @@ export class Room {
     const first = this.sent + 1
     this.sent += count
     const now = this.#crowd.now()
-    this.#publish(Array.from({ length: count }, (_, i) => messageText(first + i, now, this.#text)), first)
+    this.#publish(Array.from({ length: count }, (_, i) => messageText(first + i, now, this.#texts[(first + i) % this.#texts.length] ?? '')), first)
   }
 }

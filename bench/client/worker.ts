@@ -22,7 +22,7 @@ const PATIENCE = 30_000
 /** Messages to a channel that are sent at once while nobody listens. */
 const FILL = 20
 
-const crowd: Crowd = { counts: { heard: 0, lost: 0 }, latencies: [], now: () => Math.floor(Number(process.hrtime.bigint() / 1000n)) }
+const crowd: Crowd = { counts: { heard: 0, lost: 0, bytes: 0 }, latencies: [], now: () => Math.floor(Number(process.hrtime.bigint() / 1000n)) }
 const rooms = new Map<string, Room>()
 let readers: Reader[] = []
 let created = 0
@@ -30,11 +30,12 @@ let created = 0
 const calls: Calls = {
   async open (groups, underway) { return await openAll(groups, underway, {}) },
 
-  async load ({ dialect, ports, channels, pace, seconds, text, ids }: Load): Promise<Loaded> {
+  async load ({ dialect, ports, channels, pace, seconds, text, ids, lifelike }: Load): Promise<Loaded> {
     const chosen = channels.map(name => rooms.get(name) as Room)
-    prepare(chosen, { dialect, ports, text, ids })
+    prepare(chosen, { dialect, ports, text, ids, lifelike })
     const sentBefore = chosen.map(({ sent }) => sent)
     const heardBefore = crowd.counts.heard
+    const bytesBefore = crowd.counts.bytes
     crowd.latencies = []
     const began = performance.now()
     const cpu = process.cpuUsage()
@@ -58,7 +59,8 @@ const calls: Calls = {
       took: (performance.now() - began) / 1000,
       cpu: (user + system) / 1e6,
       p50: percentile(crowd.latencies, 0.5) / 1000,
-      p99: percentile(crowd.latencies, 0.99) / 1000
+      p99: percentile(crowd.latencies, 0.99) / 1000,
+      bytes: crowd.counts.bytes - bytesBefore
     }
   },
 
@@ -100,7 +102,7 @@ const calls: Calls = {
 }
 
 /** Tells channels how they are published to: by requests where readers can't, or when there are none. */
-function prepare (chosen: readonly Room[], { dialect, ports, ...how }: Pick<Load, 'dialect' | 'ports' | 'text' | 'ids'>, byRequest = dialects[dialect].publish === undefined): void {
+function prepare (chosen: readonly Room[], { dialect, ports, ...how }: Pick<Load, 'dialect' | 'ports' | 'text' | 'ids' | 'lifelike'>, byRequest = dialects[dialect].publish === undefined): void {
   chosen.forEach((room, i) => room.prepare({ ...how, poster: byRequest ? new Poster(dialects[dialect], ports[i % ports.length] ?? 0) : undefined }))
 }
 

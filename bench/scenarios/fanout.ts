@@ -1,4 +1,5 @@
 import type { Load, Readers } from '../client/plan.ts'
+import { rssOf } from '../measure/process.ts'
 import { costOf, expectHeard, expectReady, stage, type Figures, type Measure, type Trial } from './scenario.ts'
 
 /** Connects under way at a time where it does not matter how they come. */
@@ -21,17 +22,20 @@ export interface FanOut {
   /** The channels of each reader; the readers are dealt to the instances in turn. */
   readonly readers: ReadonlyArray<readonly string[]>
   readonly pace: Load['pace']
+  /** What messages say; {@link TEXT} characters that are all the same by default. */
+  readonly text?: Pick<Load, 'text' | 'lifelike'>
 }
 
 /** Subscribes readers, sees that all of them get everything, and then measures what that costs. */
-export async function fanOut (trial: Trial, { instances, channels, readers, pace }: FanOut): Promise<Figures> {
+export async function fanOut (trial: Trial, { instances, channels, readers, pace, text = { text: TEXT } }: FanOut): Promise<Figures> {
   const { contender, seconds } = trial
   const scene = await stage(trial, instances)
   const { cluster, load, dialect } = scene
   const groups = deal(readers, cluster.ports).map((channels, i): Readers => ({ dialect, port: cluster.ports[i] ?? 0, channels, firstUser: i * readers.length }))
+  const empty = rssOf(cluster.pids)
   expectReady(await load.open(groups, UNDERWAY), readers.length)
 
-  const plan: Load = { dialect, ports: cluster.ports, channels, pace, seconds, text: TEXT, ids: contender.namespace === 'chat' }
+  const plan: Load = { dialect, ports: cluster.ports, channels, pace, seconds, ...text, ids: contender.namespace === 'chat' }
   const rehearsal = { rate: Math.min(1000, 'rate' in pace ? pace.rate : Infinity, 100 * channels.length) }
   expectHeard(await load.load({ ...plan, pace: rehearsal, seconds: Math.min(1, seconds / 2) }))
   // Code that is not compiled yet, and garbage of the connects, are no delivery's cost.
@@ -44,7 +48,9 @@ export async function fanOut (trial: Trial, { instances, channels, readers, pace
     p99: result.p99,
     rate: result.heard / result.took,
     redis: store / result.sent * 1e6,
-    client: result.cpu / result.took
+    client: result.cpu / result.took,
+    bytes: result.bytes / result.heard,
+    memory: (rssOf(cluster.pids) - empty) / readers.length / 1024
   }
 }
 

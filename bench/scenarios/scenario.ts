@@ -51,6 +51,8 @@ export interface Scenario {
   readonly transports: readonly TransportName[]
   /** What of a contender's kinds and peers takes part; all by default. */
   readonly takes?: (contender: Contender, transport: TransportName) => boolean
+  /** Who takes part, of the peers that are chosen, where it is not each of them as it is. */
+  readonly contenders?: readonly Contender[]
   /** Values of what varies; one empty one where nothing does. */
   readonly points?: readonly string[]
   /** What the points count. */

@@ -14,7 +14,7 @@ const rooms = new Map<string, Set<WebSocket>>()
 const alive = new WeakSet<WebSocket>()
 
 const server = createServer()
-const wss = new WebSocketServer({ server })
+const wss = new WebSocketServer({ server, perMessageDeflate: process.env.COMPRESSION === 'on' })
 
 subscriber.on('message', (channel, text) => {
   for (const ws of rooms.get(channel) ?? []) if (ws.readyState === WebSocket.OPEN) ws.send(text)

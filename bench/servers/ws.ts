@@ -7,3 +7,10 @@ export const ws: Peer = {
   dialects: { websocket: 'plain' },
   start: options => startScripts(new URL('./ws-server.js', import.meta.url), options)
 }
+
+/** The same with permessage-deflate as `ws` has it. */
+export const wsDeflate: Peer = {
+  ...ws,
+  dialects: { websocket: 'plain-deflate' },
+  start: options => startScripts(new URL('./ws-server.js', import.meta.url), options, { COMPRESSION: 'on' })
+}

@@ -1,8 +1,11 @@
+import { once } from 'node:events'
+import { constants, createDeflateRaw } from 'node:zlib'
 import fc from 'fast-check'
 import t from 'tap'
 import { EventScanner, FrameScanner, messageText, type Ear, type Scanner } from '../../bench/client/frames.ts'
 import { median, percentile, spread } from '../../bench/measure/statistics.ts'
 import { SEED } from '../support/random.ts'
+import { until } from '../support/until.ts'
 
 /** Writes down what a scanner heard. */
 class Log implements Ear {
@@ -81,6 +84,35 @@ t.test('a frame longer than a piece can be is one message', async t => {
   const log = new Log()
   feed(new FrameScanner(log), frame(1, Buffer.from(message(1, 'z'.repeat(100_000)))), [])
   t.strictSame([log.count, log.broken], [1, false])
+})
+
+/** What a server that refers to earlier messages makes of texts, one frame each. */
+async function compressedFrames (...texts: string[]): Promise<Buffer[]> {
+  const deflater = createDeflateRaw()
+  const frames: Buffer[] = []
+  for (const text of texts) {
+    deflater.write(text)
+    deflater.flush(constants.Z_SYNC_FLUSH)
+    await once(deflater, 'readable')
+    const bytes = frame(1, (deflater.read() as Buffer).subarray(0, -4))
+    bytes[0] = 0xc1
+    frames.push(bytes)
+  }
+  deflater.close()
+  return frames
+}
+
+t.test('compressed messages are inflated, or only counted', async t => {
+  const frames = await compressedFrames('{"type":"subscribed"}', message(1), message(2), message(4))
+  const log = new Log()
+  feed(new FrameScanner(log), Buffer.concat(frames), [7])
+  await until(() => log.count === 3, 'three messages')
+  t.strictSame([log.texts, log.times, log.broken], [['{"type":"subscribed"}'], [1001, 1002, 1004], true])
+  const counted = new Log()
+  const scanner = new FrameScanner(counted)
+  scanner.count()
+  feed(scanner, Buffer.concat(frames.slice(1)), [7])
+  t.strictSame([counted.count, counted.times, counted.texts], [3, [0, 0, 0], []])
 })
 
 t.test('a message that is missing, repeated or out of order is noticed, though only the last number of a piece is read', async t => {
