@@ -12,19 +12,19 @@ import { scenarios } from './scenarios/all.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 
 /*
- * Puts a run's figures into docs/performance.md and README.md, between their markers, and draws its plots.
+ * Puts the figures of a run, or of runs of different scenarios, into docs/performance.md and README.md, between their markers, and draws its plots.
  *   npm run bench:plot -- bench/results/<time>.json
  * A page without a marker gets nothing of it; figures of a scenario that was not run are left as they are.
  */
 
-const { values: { docs, images, readme }, positionals: [file] } = parseArgs({
+const { values: { docs, images, readme }, positionals: files } = parseArgs({
   allowPositionals: true,
   options: { docs: { type: 'string', default: 'docs/performance.md' }, images: { type: 'string', default: 'docs/images' }, readme: { type: 'string', default: 'README.md' } }
 })
-if (file === undefined) throw new Error('say which results: npm run bench:plot -- bench/results/<time>.json')
+const [results, ...others] = await Promise.all(files.map(async file => JSON.parse(await readFile(file, 'utf8')) as Results))
+if (results === undefined) throw new Error('say which results: npm run bench:plot -- bench/results/<time>.json')
 
-const results = JSON.parse(await readFile(file, 'utf8')) as Results
-const { entries } = results
+const entries = [results, ...others].flatMap(({ entries }) => entries)
 const measured = scenarios.filter(({ name }) => entries.some(({ scenario }) => scenario === name))
 await mkdir(images, { recursive: true })
 
@@ -39,7 +39,7 @@ for (const scenario of measured) {
 const sizing = sizingText(entries)
 if (sizing !== '') page = filled(page, 'sizing', sizing)
 await writeFile(docs, page)
-const head = headline(results)
+const head = headline({ ...results, entries })
 if (head !== undefined) await writeFile(readme, filled(await readFile(readme, 'utf8'), 'headline', head))
 
 /** Draws a scenario's plots; answers their files' names. */
