@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { Pace } from '../pace.ts'
 import type { Position } from '../protocol.ts'
 import type { Page } from './broker.ts'
 import { reasonOf, unavailable } from './link.ts'
@@ -25,9 +26,10 @@ interface Asked {
   readonly reject: (error: unknown) => void
 }
 
-/** Reads logs. In a storm of connects everyone's own channel is asked where it stands: those of one event-loop turn are one call. */
+/** Reads logs. In a storm of connects everyone's own channel is asked where it stands: those of a batch are one call. */
 export class Reading {
   readonly #options: ReadingOptions
+  readonly #pace = new Pace(() => this.#send())
   #gathered: Asked[] = []
 
   constructor (options: ReadingOptions) { this.#options = options }
@@ -38,14 +40,16 @@ export class Reading {
     const known = witness.known(key)
     if (after !== undefined) return await ask(async redis => await this.#accounted(redis, key, known, after, limit, await this.#one(redis, key, after, limit)))
     return await new Promise((resolve, reject) => {
-      if (this.#gathered.push({ key, known, resolve, reject }) === 1) setImmediate(this.#turn)
+      this.#gathered.push({ key, known, resolve, reject })
+      this.#pace.schedule()
     })
   }
 
-  readonly #turn = (): void => {
+  #send (): number {
     const all = this.#gathered
     this.#gathered = []
     for (let start = 0; start < all.length; start += BATCH) void this.#stand(all.slice(start, start + BATCH))
+    return all.length
   }
 
   async #stand (asked: readonly Asked[]): Promise<void> {

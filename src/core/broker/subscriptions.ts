@@ -1,3 +1,4 @@
+import { Pace } from '../pace.ts'
 import { DEADLINE, reasonOf, unavailable, type Link, type Log } from './link.ts'
 
 /** Most Redis channels in one SUBSCRIBE or UNSUBSCRIBE. */
@@ -23,7 +24,7 @@ export class Subscriptions {
   readonly #lost = new Set<string>()
   /** Who waits for an acknowledgement, longest first. */
   readonly #waiting = new Set<Waiter>()
-  #scheduled = false
+  readonly #pace = new Pace(() => this.#flush())
   #refused = false
   #closed = false
   #now = 0
@@ -120,18 +121,12 @@ export class Subscriptions {
       return
     }
     this.#dirty.add(key)
-    if (this.#scheduled) return
-    this.#scheduled = true
-    setImmediate(this.#turn)
+    this.#pace.schedule()
   }
 
-  readonly #turn = (): void => {
-    this.#scheduled = false
-    this.#flush()
-  }
-
-  #flush (): void {
-    if (this.#dirty.size === 0 || !this.#link.up || this.#link.overdue) return
+  /** Tells Redis what has changed; answers of how many keys. */
+  #flush (): number {
+    if (this.#dirty.size === 0 || !this.#link.up || this.#link.overdue) return 0
     const wanted: string[] = []
     const unwanted: string[] = []
     for (const key of this.#dirty) {
@@ -143,6 +138,7 @@ export class Subscriptions {
     this.#dirty.clear()
     for (const keys of chunks(unwanted)) this.#tellUnwanted(keys)
     for (const keys of chunks(wanted)) this.#tellWanted(keys)
+    return wanted.length + unwanted.length
   }
 
   #tellUnwanted (keys: string[]): void {

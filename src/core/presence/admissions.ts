@@ -1,4 +1,5 @@
 import { reasonOf, unavailable } from '../broker/link.ts'
+import { Pace } from '../pace.ts'
 import type { Admission } from './presence.ts'
 import { said, tally } from './sweeper.ts'
 import type { Teller, TellerOptions } from './teller.ts'
@@ -9,9 +10,10 @@ const BATCH = 500
 
 interface Newcomer { readonly own: Wish, readonly resolve: (admission: Admission) => void, readonly reject: (error: Error) => void }
 
-/** Connections that ask to be taken in: those of one event-loop turn in one pipeline. Each gets an answer within the deadline. */
+/** Connections that ask to be taken in: those of a batch in one pipeline. Each gets an answer within the deadline. */
 export class Admissions {
   readonly #options: TellerOptions & { readonly teller: Teller }
+  readonly #pace = new Pace(() => this.#send())
   #gathered: Newcomer[] = []
   #closed = false
 
@@ -20,16 +22,18 @@ export class Admissions {
   /** Rejects with `unavailable`; then the connection is in nobody's way. */
   async ask (own: Wish): Promise<Admission> {
     return await new Promise((resolve, reject) => {
-      if (this.#gathered.push({ own, resolve, reject }) === 1) setImmediate(this.#turn)
+      this.#gathered.push({ own, resolve, reject })
+      this.#pace.schedule()
     })
   }
 
   close (): void { this.#closed = true }
 
-  readonly #turn = (): void => {
+  #send (): number {
     const all = this.#gathered
     this.#gathered = []
     for (let start = 0; start < all.length; start += BATCH) void this.#admit(all.slice(start, start + BATCH))
+    return all.length
   }
 
   async #admit (newcomers: readonly Newcomer[]): Promise<void> {

@@ -2,6 +2,7 @@ import { DEADLINE, reasonOf, type Log } from '../broker/link.ts'
 import type { RedisBroker } from '../broker/redis.ts'
 import type { Call } from '../broker/scripts.ts'
 import type { Observer } from '../observer.ts'
+import { Pace } from '../pace.ts'
 import type { Announcer } from './keys.ts'
 import type { Lease } from './lease.ts'
 import type { PresenceSink } from './presence.ts'
@@ -22,14 +23,14 @@ export interface TellerOptions {
   readonly log: Log
 }
 
-/** Tells Redis what an instance wants, until it has it: all of one event-loop turn in one pipeline, and one pipeline at a time. */
+/** Tells Redis what an instance wants, until it has it: what comes together in one pipeline, and one pipeline at a time. */
 export class Teller {
   readonly #options: TellerOptions
   /** What is gone and still on the list of this instance. */
   readonly #released = new Set<string>()
   sink: PresenceSink | undefined
   #flight: Promise<void> | undefined
-  #scheduled = false
+  readonly #pace = new Pace(() => this.#send())
   #complained = false
   #closed = false
   /** Until when something that was given up may still be carried out; `performance.now()`. */
@@ -37,15 +38,9 @@ export class Teller {
 
   constructor (options: TellerOptions) { this.#options = options }
 
-  /** Has everything told at the end of this turn. */
+  /** Has everything told in the next batch. */
   schedule (): void {
-    if (this.#scheduled || this.#closed) return
-    this.#scheduled = true
-    setImmediate(() => {
-      this.#scheduled = false
-      // What is on its way comes back here.
-      if (this.#flight === undefined && !this.#closed) void this.flush()
-    })
+    if (!this.#closed) this.#pace.schedule()
   }
 
   /** Tells as much as one pipeline holds. Never rejects: what fails is tried again. */
@@ -65,6 +60,14 @@ export class Teller {
   release (id: string): void { this.#released.add(id) }
 
   close (): void { this.#closed = true }
+
+  #send (): number {
+    // What is on its way schedules what is left.
+    if (this.#flight !== undefined || this.#closed) return 0
+    const { open } = this.#options.wishes
+    void this.flush()
+    return open
+  }
 
   async #tell (): Promise<void> {
     const { broker, names, lease, wishes } = this.#options
