@@ -39,7 +39,7 @@ export async function evaluate (redis: Redis, { lua, sha }: Script, keys: readon
   }
 }
 
-/** Runs many scripts in one pipeline. Answers for each what it said, or its error; rejects when the connection is lost. */
+/** Runs scripts in one pipeline. Answers for each what it said, or its error; rejects when the connection is lost. */
 export async function evaluateAll (redis: Redis, calls: readonly Call[]): Promise<unknown[]> {
   const answers = await send(redis, calls, new Set(calls.map(({ script }) => script)))
   const missed = [...answers.keys()].filter(i => answers[i] instanceof Error && answers[i].message.startsWith('NOSCRIPT'))

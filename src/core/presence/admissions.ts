@@ -1,16 +1,13 @@
 import { reasonOf, unavailable } from '../broker/link.ts'
 import { Pace } from '../pace.ts'
 import type { Admission } from './presence.ts'
-import { said, tally } from './sweeper.ts'
+import { MOST_STEPS, outcomesOf, tally, type Outcome } from './steps.ts'
 import type { Teller, TellerOptions } from './teller.ts'
 import { idOf, userOf, type Wish } from './wishes.ts'
 
-/** Most newcomers in one pipeline. */
-const BATCH = 500
-
 interface Newcomer { readonly own: Wish, readonly resolve: (admission: Admission) => void, readonly reject: (error: Error) => void }
 
-/** Connections that ask to be taken in: those of a batch in one pipeline. Each gets an answer within the deadline. */
+/** Connections that ask to be taken in: those of a batch in one run of a script. Each gets an answer within the deadline. */
 export class Admissions {
   readonly #options: TellerOptions & { readonly teller: Teller }
   readonly #pace = new Pace(() => this.#send())
@@ -32,7 +29,7 @@ export class Admissions {
   #send (): number {
     const all = this.#gathered
     this.#gathered = []
-    for (let start = 0; start < all.length; start += BATCH) void this.#admit(all.slice(start, start + BATCH))
+    for (let start = 0; start < all.length; start += MOST_STEPS) void this.#admit(all.slice(start, start + MOST_STEPS))
     return all.length
   }
 
@@ -40,14 +37,14 @@ export class Admissions {
     const { broker, names, lease, wishes, announcer, observer, teller } = this.#options
     const instance = lease.name
     const { until } = lease
-    const calls = newcomers.map(({ own }) => {
-      const { room, occupant: { connection, user, transport }, limit = { max: 0, policy: 'reject' } } = own
-      return names.enter(own, until, announcer.of('came', true, room, user), { connection, instance, user: userOf(own), since: own.since, transport, info: '', ...limit })
+    const steps = newcomers.map(({ own }) => {
+      const { room, occupant: { connection, user, transport }, since, limit: { max, policy } = { max: 0, policy: 'reject' } } = own
+      return names.enter(own, announcer.of('came', true, room, user), { connection, user: userOf(own), since, transport, info: '', max, policy })
     })
-    let listed: unknown
-    let answers: unknown[]
+    let outcomes: Outcome[]
     try {
-      [listed, ...answers] = await broker.run([names.list(instance, until, newcomers.map(({ own }) => idOf(own)), []), ...calls])
+      const [answer] = await broker.run([names.steps(until, steps, { instance, on: newcomers.map(({ own }) => idOf(own)) })])
+      outcomes = outcomesOf(answer, steps.length)
     } catch (error) {
       teller.hold()
       for (const { own, reject } of newcomers) {
@@ -56,22 +53,21 @@ export class Admissions {
       }
       return
     }
-    tally(observer, answers, newcomers.map(({ own }) => own), 'came')
+    tally(observer, outcomes, newcomers.map(({ own }) => own), 'came')
     for (const [i, { own, resolve, reject }] of newcomers.entries()) {
-      const answer = answers[i]
-      const word = said(answer)
+      const { word, evicted, failure } = outcomes[i] ?? {}
       if (word === 'full') {
         observer.limited()
         teller.release(idOf(own))
         resolve({ admitted: false, evicted: [] })
-      } else if (word === 'in' && said(listed) === 'done' && !this.#closed) {
+      } else if (word === 'in' && !this.#closed) {
         wishes.admit(own)
         // It was let in under a name that does not count any more.
         if (lease.name !== instance) wishes.oweOne(own)
-        resolve({ admitted: true, evicted: (answer as string[]).slice(2) })
+        resolve({ admitted: true, evicted: evicted ?? [] })
       } else {
         wishes.undo(own)
-        reject(unavailable('The broker did not take the connection in.', reasonOf(answer instanceof Error ? answer : listed)))
+        reject(unavailable('The broker did not take the connection in.', reasonOf(failure ?? word)))
       }
     }
     teller.schedule()

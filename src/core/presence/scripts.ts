@@ -2,17 +2,13 @@ import { readFileSync } from 'node:fs'
 import { script, SENDING, STANDING_TTL, type Call, logKeys } from '../broker/scripts.ts'
 import { envelopeHead, type Publication } from '../message.ts'
 import { GRACE } from './presence.ts'
+import type { Step } from './steps.ts'
 
-const PLACE = SENDING + load('place')
-const enterScript = script(PLACE + load('enter'))
-const exitScript = script(PLACE + load('exit'))
-const settleScript = script(PLACE + load('settle'))
+const stepsScript = script(SENDING + ['place', 'enter', 'exit', 'settle', 'steps'].map(load).join(''))
 /** See the files of these names. */
 export const tickScript = script(load('tick'))
 export const condemnScript = script(load('condemn'))
 export const buryScript = script(load('bury'))
-const indexScript = script(load('index'))
-const noteScript = script(load('note'))
 const releaseScript = script(load('release'))
 
 function load (name: string): string {
@@ -52,46 +48,48 @@ export class Names {
   /** When a user was last seen. */
   seen (key: string): string { return `${this.#prefix}:{${key}}:seen` }
 
-  enter (spot: Spot, until: number, message: Publication | undefined, { connection, instance, user, since, transport, info, max, policy }: Entering): Call {
-    return this.#call(enterScript, spot, until, message, [connection, instance, user, Math.trunc(since), transport, info, max, policy])
+  enter (spot: Spot, message: Publication | undefined, { connection, user, since, transport, info, max, policy }: Entering): Step {
+    return this.#step('enter', spot, message, [connection, user, Math.trunc(since), transport, info, max, policy])
   }
 
-  exit (spot: Spot, until: number, message: Publication | undefined, { connection, how, seen, instance = '' }: Leaving): Call {
-    return this.#call(exitScript, spot, until, message, [connection, how, GRACE, seen ?? '', instance])
+  exit (spot: Spot, message: Publication | undefined, { connection, how, seen, instance = '' }: Leaving): Step {
+    return this.#step('exit', spot, message, [connection, how, seen ?? '', instance])
   }
 
-  settle (spot: Spot, until: number, message: Publication | undefined, user: string): Call {
-    return this.#call(settleScript, spot, until, message, [user, GRACE])
+  settle (spot: Spot, message: Publication | undefined, user: string): Step {
+    return this.#step('settle', spot, message, [user])
   }
 
-  /** Puts entries on an instance's list, or takes them off. */
-  list (instance: string, until: number, on: readonly string[], off: readonly string[]): Call {
-    return { script: indexScript, keys: [this.index(instance)], args: [until, off.length, ...off, ...on] }
-  }
-
-  /** Has places looked at after the grace. */
-  note (places: readonly string[]): Call {
-    return { script: noteScript, keys: [this.leaves], args: [GRACE + MARGIN, ...places] }
+  /** Takes steps, after it has put entries on an instance's list, or taken them off, and has had places looked at after the grace. See steps.lua. */
+  steps (until: number, steps: readonly Step[], { instance = '', on = [], off = [], noted = [] }: Listing = {}): Call {
+    const keys = [this.index(instance), this.leaves]
+    const args: Array<string | number> = [until, instance, GRACE, GRACE + MARGIN, on.length, noted.length, off.length, ...on, ...noted, ...off]
+    for (const step of steps) {
+      keys.push(...step.keys)
+      args.push(...step.args)
+    }
+    return { script: stepsScript, keys, args }
   }
 
   release (again: string, places: readonly string[]): Call {
     return { script: releaseScript, keys: [this.leaves], args: [again, ...places] }
   }
 
-  #call (script: Call['script'], spot: Spot, until: number, message: Publication | undefined, args: ReadonlyArray<string | number>): Call {
+  #step (what: string, spot: Spot, message: Publication | undefined, takes: ReadonlyArray<string | number>): Step {
+    const keys = [this.connections(spot), this.users(spot)]
+    if (spot.own) keys.push(this.seen(spot.key))
+    const own = spot.own ? 'own' : ''
+    if (message === undefined) return { keys, args: [what, own, '', ...takes] }
+    const { event, rest, log: { size, ttl } = { size: 0, ttl: 0 } } = message
     const { standing, log } = logKeys(this.#prefix, spot.key)
-    const keys = [standing, log, this.connections(spot), this.users(spot), ...spot.own ? [this.seen(spot.key)] : []]
-    const said = message === undefined
-      ? ['', '', '', '', 0, 0, 0]
-      : [`${this.#prefix}:m:${spot.key}`, envelopeHead(message), message.event, message.rest, message.log?.size ?? 0, message.log?.ttl ?? 0, Math.max(STANDING_TTL, message.log?.ttl ?? 0)]
-    return { script, keys, args: [until, ...said, ...args] }
+    keys.push(standing, log)
+    return { keys, args: [what, own, event, `${this.#prefix}:m:${spot.key}`, envelopeHead(message), rest, size, ttl, Math.max(STANDING_TTL, ttl), ...takes] }
   }
 }
 
 /** Who enters, as enter.lua has it: `user` and `info` are JSON texts, `info` may be empty. */
 export interface Entering {
   readonly connection: string
-  readonly instance: string
   readonly user: string
   readonly since: number
   readonly transport: string
@@ -106,6 +104,16 @@ export interface Leaving {
   readonly how: 'exit' | 'lost' | 'swept'
   readonly seen?: number
   readonly instance?: string
+}
+
+/** What steps come with. */
+export interface Listing {
+  /** Of whose entries it is, and whose those are who enter. */
+  readonly instance?: string
+  readonly on?: readonly string[]
+  readonly off?: readonly string[]
+  /** Places that users may leave with these steps. */
+  readonly noted?: readonly string[]
 }
 
 /** A spot and what is in it, as one text for sets: a connection, or a user's JSON. */

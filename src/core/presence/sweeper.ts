@@ -1,9 +1,9 @@
 import type { RedisBroker } from '../broker/redis.ts'
 import type { Observer } from '../observer.ts'
 import type { Publication } from '../message.ts'
-import { eventOf } from './keys.ts'
 import type { Duties, Lease } from './lease.ts'
 import { buryScript, condemnScript, entryOf, parted, type Names, type Spot } from './scripts.ts'
+import { take, tally } from './steps.ts'
 
 /** Most entries in one pipeline. */
 const BATCH = 300
@@ -36,9 +36,11 @@ export class Sweeper {
     for (let start = 0; start < places.length; start += BATCH) {
       const batch = places.slice(start, start + BATCH)
       const parts = batch.map(parted)
-      const answers = await broker.run(parts.map(({ spot, rest }) => names.settle(spot, lease.until, leaving(spot, JSON.parse(rest)), rest)))
-      tally(observer, answers, parts.map(({ spot }) => spot), 'went')
-      const settled = batch.filter((_, i) => said(answers[i]) === 'settled')
+      const steps = parts.map(({ spot, rest }) => names.settle(spot, leaving(spot, JSON.parse(rest)), rest))
+      const { until } = lease
+      const outcomes = await take(broker, steps, part => names.steps(until, part))
+      tally(observer, outcomes, parts.map(({ spot }) => spot), 'went')
+      const settled = batch.filter((_, i) => outcomes[i]?.word === 'settled')
       if (settled.length > 0) await broker.run([names.release(again, settled)])
     }
   }
@@ -73,13 +75,14 @@ export class Sweeper {
         if (error === null) gone.push(id)
         return []
       })
-      const answers = await broker.run(rest.map(({ spot, connection, user }) =>
-        names.exit(spot, lease.until, leaving(spot, JSON.parse(user)), { connection, how: 'swept', seen, instance })))
-      tally(observer, answers, rest.map(({ spot }) => spot), 'went')
-      gone.push(...rest.flatMap(({ id }, i) => said(answers[i]) === 'out' ? [id] : []))
+      const steps = rest.map(({ spot, connection, user }) => names.exit(spot, leaving(spot, JSON.parse(user)), { connection, how: 'swept', seen, instance }))
+      const { until } = lease
+      const outcomes = await take(broker, steps, part => names.steps(until, part))
+      tally(observer, outcomes, rest.map(({ spot }) => spot), 'went')
+      gone.push(...rest.flatMap(({ id }, i) => outcomes[i]?.word === 'out' ? [id] : []))
       // Redis refuses: another time.
       if (gone.length === 0) return false
-      await broker.run([names.list(instance, lease.until, [], gone)])
+      await broker.run([names.steps(lease.until, [], { instance, off: gone })])
     }
   }
 
@@ -88,17 +91,4 @@ export class Sweeper {
     const { broker, names: { instances, swept } } = this.#options
     await broker.run([{ script: buryScript, keys: [instances, swept], args: [instance, REMEMBERED] }])
   }
-}
-
-/** Counts what scripts say that they announced. */
-export function tally (observer: Observer, answers: readonly unknown[], spots: readonly Spot[], change: 'came' | 'went'): void {
-  for (const own of [true, false]) {
-    const count = answers.filter((answer, i) => spots[i]?.own === own && Array.isArray(answer) && answer[1] === 1).length
-    if (count > 0) observer.presence(eventOf(change, own), count)
-  }
-}
-
-/** What a script says, in its first word; `undefined` where it failed. */
-export function said (answer: unknown): string | undefined {
-  return Array.isArray(answer) ? String(answer[0]) : typeof answer === 'string' ? answer : undefined
 }

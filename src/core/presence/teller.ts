@@ -1,13 +1,12 @@
 import { DEADLINE, reasonOf, type Log } from '../broker/link.ts'
 import type { RedisBroker } from '../broker/redis.ts'
-import type { Call } from '../broker/scripts.ts'
 import type { Observer } from '../observer.ts'
 import { Pace } from '../pace.ts'
 import type { Announcer } from './keys.ts'
 import type { Lease } from './lease.ts'
 import type { PresenceSink } from './presence.ts'
 import { joined, type Names } from './scripts.ts'
-import { said, tally } from './sweeper.ts'
+import { inParts, outcomesOf, tally, type Outcome, type Step } from './steps.ts'
 import { idOf, userOf, type Wish, type Wishes } from './wishes.ts'
 
 /** Most wishes in one pipeline. */
@@ -73,12 +72,17 @@ export class Teller {
     const { broker, names, lease, wishes } = this.#options
     if (!lease.held || performance.now() < this.#hold) return
     const batch = wishes.next(BATCH).map(wish => ({ wish, version: wish.version, wanted: wish.wanted, how: wish.how }))
-    const on = batch.flatMap(({ wish, wanted }) => wanted ? [idOf(wish)] : [])
-    for (const id of on) this.#released.delete(id)
+    for (const { wish, wanted } of batch) if (wanted) this.#released.delete(idOf(wish))
     const off = [...this.#released].slice(0, BATCH)
     if (batch.length === 0 && off.length === 0) return
-    const lost = batch.flatMap(({ wish, wanted, how }) => !wanted && how === 'lost' ? [joined(wish, userOf(wish))] : [])
-    const calls = batch.map(({ wish }) => this.#call(wish))
+    const { name: instance, until } = lease
+    const parts = inParts(batch)
+    const calls = parts.map((part, i) => names.steps(until, part.map(({ wish }) => this.#step(wish)), {
+      instance,
+      on: part.flatMap(({ wish, wanted }) => wanted ? [idOf(wish)] : []),
+      off: i === 0 ? off : [],
+      noted: part.flatMap(({ wish, wanted, how }) => !wanted && how === 'lost' ? [joined(wish, userOf(wish))] : [])
+    }))
     for (const { wish, wanted } of batch) {
       wish.told = true
       // From here on the others may hear that it has gone, so that its coming back is news.
@@ -87,39 +91,38 @@ export class Teller {
 
     let answers: unknown[]
     try {
-      answers = await broker.run([names.list(lease.name, lease.until, on, off), names.note(lost), ...calls])
+      answers = await broker.run(calls)
     } catch {
       this.hold()
       return
     }
-    const [listed, noted, ...rest] = answers
-    if (said(listed) === 'done') for (const id of off) this.#released.delete(id)
-    this.#count(batch, rest)
-    const failures = batch.flatMap(({ wish, version, wanted, how }, i) => {
-      const answer = rest[i]
-      const word = said(answer)
+    if (typeof answers[0] === 'string' && answers[0] !== 'late') for (const id of off) this.#released.delete(id)
+    const outcomes = parts.flatMap((part, i) => outcomesOf(answers[i], part.length))
+    this.#count(batch, outcomes)
+    const failures = batch.flatMap(({ wish, version, wanted }, i) => {
+      const { word, failure } = outcomes[i] ?? {}
       if (wanted && word === 'full') {
         this.#displace(wish, version)
-      } else if (wanted ? word === 'in' && said(listed) === 'done' : word === 'out' && (how === 'exit' || said(noted) === 'done')) {
+      } else if (word === (wanted ? 'in' : 'out')) {
         wishes.done(wish, version)
         if (!wanted && wish.version === version) this.release(idOf(wish))
       } else {
         wishes.defer(wish)
-        return [answer, listed, noted]
+        return [failure]
       }
       return []
     })
-    this.#complain(failures.find(answer => answer instanceof Error))
+    this.#complain(failures.find(failure => failure !== undefined))
     // What fails has time until the next tick.
     if (failures.length === 0 && (wishes.open > 0 || this.#released.size > BATCH)) this.schedule()
   }
 
-  #call (wish: Wish): Call {
-    const { names, lease: { name, until }, announcer } = this.#options
+  #step (wish: Wish): Step {
+    const { names, announcer } = this.#options
     const { own, room, occupant: { user, connection, transport }, info, limit, since, known } = wish
-    if (!wish.wanted) return names.exit(wish, until, announcer.of('went', own, room, user), { connection, how: wish.how })
+    if (!wish.wanted) return names.exit(wish, announcer.of('went', own, room, user), { connection, how: wish.how })
     const message = known ? undefined : announcer.of('came', own, room, user, info === '' ? undefined : JSON.parse(info))
-    return names.enter(wish, until, message, { connection, instance: name, user: userOf(wish), since, transport, info, max: limit?.max ?? 0, policy: 'reject' })
+    return names.enter(wish, message, { connection, user: userOf(wish), since, transport, info, max: limit?.max ?? 0, policy: 'reject' })
   }
 
   /** Others have taken its place while this instance was away. */
@@ -130,9 +133,9 @@ export class Teller {
     this.sink?.displaced(wish.occupant.connection)
   }
 
-  #count (batch: ReadonlyArray<{ wish: Wish, wanted: boolean }>, answers: readonly unknown[]): void {
+  #count (batch: ReadonlyArray<{ wish: Wish, wanted: boolean }>, outcomes: readonly Outcome[]): void {
     for (const change of ['came', 'went'] as const) {
-      const mine = answers.filter((_, i) => batch[i]?.wanted === (change === 'came'))
+      const mine = outcomes.filter((_, i) => batch[i]?.wanted === (change === 'came'))
       tally(this.#options.observer, mine, batch.filter(({ wanted }) => wanted === (change === 'came')).map(({ wish }) => wish), change)
     }
   }

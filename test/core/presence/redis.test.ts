@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { RedisBroker } from '../../../src/core/broker/redis.ts'
+import type { Call } from '../../../src/core/broker/scripts.ts'
 import { defaultNamespaces } from '../../../src/core/channel.ts'
 import { silent } from '../../../src/core/observer.ts'
 import { Announcer, roomOf } from '../../../src/core/presence/keys.ts'
@@ -155,13 +156,14 @@ t.test('a dead instance is swept once, wherever those who sweep it are stopped',
     const names = new Names(prefix)
     const name = 'dead.1'
     const spots = [{ own: true, keyOf: (user: string) => ownKey(user) }, { own: false, keyOf: () => '/chat:a' }]
-    const entries = spots.flatMap(({ own, keyOf }) => users.map(({ connection, user, since }) => {
-      const spot = { own, key: keyOf(user) }
+    for (const { own, keyOf } of spots) {
+      const steps = (instance: string, of: typeof users): Call => names.steps(soon(), of.map(({ connection, user, since }) =>
+        names.enter({ own, key: keyOf(user) }, undefined, { connection, user: JSON.stringify(user), since, transport: 'sse', info: '', max: 0, policy: 'reject' })
+      ), { instance, on: of.map(({ connection, user }) => joined({ own, key: keyOf(user) }, connection)) })
+      await broker.run([steps(name, users)])
       // One of them is on an instance that lives.
-      const instance = user === 'u0' ? 'other.1' : name
-      return { id: joined(spot, connection), call: names.enter(spot, soon(), undefined, { connection, instance, user: JSON.stringify(user), since, transport: 'sse', info: '', max: 0, policy: 'reject' }) }
-    }))
-    await broker.run([names.list(name, soon(), entries.map(({ id }) => id), []), ...entries.map(({ call }) => call)])
+      await broker.run([steps('other.1', users.slice(0, 1))])
+    }
 
     let calls = 0
     const mortal = new Proxy(broker, {

@@ -1,0 +1,57 @@
+import type { RedisBroker } from '../broker/redis.ts'
+import type { Call } from '../broker/scripts.ts'
+import type { Observer } from '../observer.ts'
+import { eventOf } from './keys.ts'
+import type { Spot } from './scripts.ts'
+
+/** Most steps in one run of the script: Redis does nothing else meanwhile. */
+export const MOST_STEPS = 100
+
+/** What is to be done in one place, as a part of a run of steps.lua. */
+export interface Step { readonly keys: readonly string[], readonly args: ReadonlyArray<string | number> }
+
+/** What a step came to. */
+export interface Outcome {
+  /** What it says, see steps.lua: `in`, `full`, `out`, `settled`, `wait`; `late` for a run that came too late, and `failed` for what Redis refused. */
+  readonly word: string
+  readonly announced: boolean
+  /** Connections that made room. */
+  readonly evicted: readonly string[]
+  readonly failure?: Error
+}
+
+const NOBODY: readonly string[] = []
+
+/** What a run of `count` steps came to, from what the broker answered for it. */
+export function outcomesOf (answer: unknown, count: number): Outcome[] {
+  if (typeof answer !== 'string' || answer === 'late') {
+    const failure = answer instanceof Error ? answer : undefined
+    return Array<Outcome>(count).fill({ word: failure === undefined ? 'late' : 'failed', announced: false, evicted: NOBODY, failure })
+  }
+  return answer.split('\n').slice(1).map(line => {
+    if (line.startsWith('!')) return { word: 'failed', announced: false, evicted: NOBODY, failure: new Error(line.slice(1)) }
+    const [word = '', announced, ...evicted] = line.split(' ')
+    return { word, announced: announced === '1', evicted: evicted.length === 0 ? NOBODY : evicted }
+  })
+}
+
+/** Takes steps, many in one run and all of them in one pipeline. Rejects as the broker does. */
+export async function take (broker: RedisBroker, steps: readonly Step[], callOf: (steps: readonly Step[]) => Call): Promise<Outcome[]> {
+  const parts = inParts(steps)
+  const answers = await broker.run(parts.map(callOf))
+  return parts.flatMap((part, i) => outcomesOf(answers[i], part.length))
+}
+
+/** Parts that are each good for one run. */
+export function inParts<T> (all: readonly T[]): Array<readonly T[]> {
+  if (all.length <= MOST_STEPS) return [all]
+  return Array.from({ length: Math.ceil(all.length / MOST_STEPS) }, (_, i) => all.slice(i * MOST_STEPS, (i + 1) * MOST_STEPS))
+}
+
+/** Counts what was announced. */
+export function tally (observer: Observer, outcomes: readonly Outcome[], spots: readonly Spot[], change: 'came' | 'went'): void {
+  for (const own of [true, false]) {
+    const count = outcomes.filter(({ announced }, i) => announced && spots[i]?.own === own).length
+    if (count > 0) observer.presence(eventOf(change, own), count)
+  }
+}
