@@ -8,13 +8,13 @@ local epoch, offset, _, earlier = standing()
 if not epoch then
   -- Readers come even when Redis has no memory left for messages: after a write that needs none, the few bytes of a standing are let through.
   redis.call('DEL', KEYS[2])
-  epoch, offset, earlier = current()
+  begin()
   redis.call('PEXPIRE', KEYS[1], ARGV[5])
+  return { ARGV[2], '0', '', '', {} }
 end
-local first = ''
+local first, envelopes = '', {}
 local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
 if oldest then first = string.match(oldest[1], '^%d+') end
-local envelopes = {}
 if ARGV[3] ~= '' and tonumber(ARGV[4]) > 0 then
   for i, entry in ipairs(redis.call('XRANGE', KEYS[2], '(' .. ARGV[3], '+', 'COUNT', ARGV[4])) do envelopes[i] = entry[2][2] end
 end

@@ -34,12 +34,17 @@ local function follow (epoch, offset, earlier, mark)
   return ARGV[2], offset, earlier
 end
 
+-- Begins the first epoch of a channel, whose log is then to be empty.
+local function begin ()
+  redis.call('HSET', key, 'e', ARGV[2], 's', '0', 'r', ARGV[1])
+end
+
 -- The epoch to number in and the last offset; begins an epoch where it must.
 local function current ()
   local epoch, offset, term, earlier = standing()
   if not epoch then
     -- In this order: Redis refuses a script for want of memory at its first write only, and DEL is never refused.
-    redis.call('HSET', key, 'e', ARGV[2], 's', '0', 'r', ARGV[1])
+    begin()
     redis.call('DEL', log)
     return ARGV[2], 0, ''
   end
