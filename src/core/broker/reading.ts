@@ -3,7 +3,7 @@ import { Pace } from '../pace.ts'
 import type { Position } from '../protocol.ts'
 import type { Page } from './broker.ts'
 import { reasonOf, unavailable } from './link.ts'
-import { evaluate, logKeys, name, page, readScript, STANDING_TTL, standingsScript, type ReadReply } from './scripts.ts'
+import { evaluate, logKeys, name, page, readScript, standing, STANDING_TTL, standingsScript, type ReadReply } from './scripts.ts'
 import type { Witness } from './witness.ts'
 
 /** Most logs in one call: Redis does nothing else meanwhile. */
@@ -78,8 +78,8 @@ export class Reading {
       return [standing, log]
     })
     try {
-      const replies = await evaluate(redis, standingsScript, names, [this.#options.term(), STANDING_TTL, ...keys.map(name)]) as ReadReply[]
-      return replies.map(reply => page(reply, undefined, 0))
+      const lines = await evaluate(redis, standingsScript, names, [this.#options.term(), STANDING_TTL, ...keys.map(name)]) as Buffer
+      return lines.toString('latin1').split('\n').map(standing)
     } catch (error) {
       if (error instanceof Error && error.name === 'ReplyError') return undefined
       throw error

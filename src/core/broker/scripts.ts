@@ -108,6 +108,13 @@ export function page ([epoch, last, earlier, oldest, envelopes]: ReadReply, afte
   return { epoch: epoch.toString(), offset, first, ...ended(earlier.toString()), messages }
 }
 
+/** Where a log stands, from a line of standings.lua. */
+export function standing (line: string): Page {
+  const [epoch = '', last, oldest = '', earlier = ''] = line.split(' ')
+  const offset = Number(last)
+  return { epoch, offset, first: oldest === '' ? offset + 1 : Number(oldest), ...ended(earlier), messages: [] }
+}
+
 /** Whether a log has the message at a position, or says that it is lost. As report.lua has it. */
 export function accounts ({ epoch, offset, earlier, lost }: Standing, known: Position): boolean {
   if (known.epoch === epoch) return known.offset <= offset
