@@ -21,16 +21,17 @@ export interface OutboxOptions {
 }
 
 /**
- * Publishes on their way to Redis. All of one event-loop turn leave in one write, in few commands that keep their order. Every promise
- * is settled within the deadline whatever becomes of the connection, and what waits is bounded in messages and bytes.
+ * Publishes on their way to Redis, in few commands that keep their order. One write at a time is on its way, and what comes meanwhile shares the
+ * next: alone a message leaves in its own event-loop turn, and the busier Redis is the more leave together, which costs it, and everyone who
+ * hears them, less. Every promise is settled within the deadline whatever becomes of the connection, and what waits is bounded in messages and bytes.
  */
 export class Outbox {
   readonly #link: Link
   readonly #prefix: string
   readonly #replicated: boolean
   readonly #accepted: (key: string, receipt: Receipt) => void
-  /** Written and not answered. Those past their deadline stay: ioredis holds them until they are answered or the connection ends. */
-  readonly #sent = new Set<Batch>()
+  /** Written and not answered. Past its deadline it stays: ioredis holds it until it is answered or the connection ends. */
+  #sent: Batch | undefined
   #gathered: Batch | undefined
   /** Term of the Redis behind this connection: what it numbers is told apart from what another one numbered. */
   #term: string | undefined
@@ -53,7 +54,7 @@ export class Outbox {
     const refusal = this.#refusal(bytes)
     if (refusal !== undefined) return Promise.reject(unavailable(refusal))
     return new Promise((resolve, reject) => {
-      const batch = this.#gathered ??= { posts: [], count: 0, bytes: 0, since: this.#now, missed: false, whole: false }
+      const batch = this.#gathered ??= { posts: [], count: 0, bytes: 0, since: this.#now }
       batch.posts.push({ key, publication, resolve, reject })
       batch.count++
       batch.bytes += bytes
@@ -72,19 +73,15 @@ export class Outbox {
   /** The connection is lost. Whether Redis took what was sent can't be known, so it is neither sent again nor reported as accepted. */
   down (): void {
     this.#term = undefined
-    for (const batch of this.#sent) {
-      this.#forget(batch)
-      fail(batch, LOST)
-    }
-    this.#sent.clear()
+    if (this.#sent === undefined) return
+    this.#forget(this.#sent)
+    fail(this.#sent, LOST)
+    this.#sent = undefined
   }
 
   tick (now: number): void {
     this.#now = now
-    for (const batch of this.#sent) {
-      if (now - batch.since < DEADLINE) break
-      fail(batch, LOST)
-    }
+    if (this.#sent !== undefined && now - this.#sent.since >= DEADLINE) fail(this.#sent, LOST)
     if (this.#gathered !== undefined && now - this.#gathered.since >= DEADLINE) this.#drop('The broker can\'t be reached.')
     this.#flush()
   }
@@ -108,38 +105,21 @@ export class Outbox {
 
   #flush (): void {
     const batch = this.#gathered
-    if (batch === undefined || this.#term === undefined || !this.#link.up || this.#link.overdue || this.#held) return
+    if (batch === undefined || this.#term === undefined || !this.#link.up || this.#link.overdue || this.#sent !== undefined) return
     this.#gathered = undefined
-    this.#sent.add(batch)
+    this.#sent = batch
     this.#send(batch, this.#term)
   }
 
-  /**
-   * Whether what was sent must be answered first. What is sent once more must not be overtaken; and while a replica is silent each WAIT
-   * takes its full time, one after another, so that only one may be on its way: what is gathered meanwhile shares the next.
-   */
-  get #held (): boolean {
-    for (const { whole } of this.#sent) if (whole || this.#replicated) return true
-    return false
-  }
-
-  /** Sends once more, oldest first and one at a time, what found no script, as soon as nothing else is on its way that it could overtake. */
-  #again (): void {
-    const [oldest] = this.#sent
-    for (const { missed } of this.#sent) if (!missed) return
-    if (oldest === undefined || this.#term === undefined) return
-    oldest.missed = false
-    this.#send(oldest, this.#term)
-  }
-
-  #send (batch: Batch, term: string): void {
+  /** @param whole brings the scripts along, which Redis has forgotten */
+  #send (batch: Batch, term: string, whole = false): void {
     const runs = runsOf(batch.posts)
     const seen = new Set<boolean>()
     this.#link.request(redis => {
       const pipeline = redis.pipeline()
       for (const run of runs) {
         // The first of each kind brings its script along, for all after it.
-        add(pipeline, run, { prefix: this.#prefix, term, whole: batch.whole && !seen.has(run.stored) })
+        add(pipeline, run, { prefix: this.#prefix, term, whole: whole && !seen.has(run.stored) })
         seen.add(run.stored)
       }
       if (this.#replicated) pipeline.wait(1, REPLICA_TIMEOUT)
@@ -148,7 +128,7 @@ export class Outbox {
   }
 
   #settle (batch: Batch, runs: readonly Run[], results: Results, failure?: unknown): void {
-    if (!this.#sent.has(batch)) return
+    if (this.#sent !== batch) return
     const durable = this.#replicated ? Number(results[runs.length]?.[1]) >= 1 : undefined
     const missed: Post[] = []
     // Whoever was told that it takes too long hears nothing more, and nothing of it is sent again.
@@ -159,14 +139,13 @@ export class Outbox {
       else for (const { reject } of run.posts) reject(refused(reasonOf(error)))
     }
     batch.posts = missed
-    if (missed.length > 0) {
+    if (missed.length > 0 && this.#term !== undefined) {
       // Redis forgot the script while the connection stayed. Nothing of these was done.
-      batch.missed = batch.whole = true
-    } else {
-      this.#sent.delete(batch)
-      this.#forget(batch)
+      this.#send(batch, this.#term, true)
+      return
     }
-    this.#again()
+    this.#sent = undefined
+    this.#forget(batch)
     // What was held back.
     if (this.#gathered !== undefined) this.#schedule()
   }
@@ -216,10 +195,6 @@ interface Batch {
   count: number
   bytes: number
   readonly since: number
-  /** Found no script, and waits to be sent once more. */
-  missed: boolean
-  /** Is sent with the script. */
-  whole: boolean
 }
 
 const LOST = 'The broker did not answer. The message may still arrive: use the same id again.'

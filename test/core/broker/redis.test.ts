@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { REMEMBERED } from '../../../src/core/broker/broker.ts'
@@ -74,6 +74,27 @@ t.test('publishes that are numbered and stored are one write too', async t => {
   await Promise.all(Array.from({ length: 1000 }, (_, n) => broker.publish('/chat:lobby', message(n, { log, messageId: `m-${n}` }))))
   const reads = await info(admin, 'stats', 'total_reads_processed') - before
   t.ok(reads < 120, `Redis read ${reads} times`)
+})
+
+t.test('publishes that come while others are on their way leave together, in the order in which they came', async t => {
+  const redis = await startRedis(t)
+  const { broker, heard } = await started(t, { url: redis.url })
+  const admin = redisClient(t, redis)
+  const log = { size: 100, ttl: 60_000 }
+  await broker.subscribe('/chat:lobby')
+  const scripts = async (): Promise<number> => Number(/cmdstat_evalsha:calls=(\d+)/.exec(await admin.info('commandstats'))?.[1] ?? 0)
+  const before = await scripts()
+  redis.pause()
+  const published: Array<Promise<unknown>> = []
+  for (let n = 0; n < 50; n++) {
+    published.push(broker.publish('/chat:lobby', message(n, { log })))
+    await nextTurn()
+  }
+  redis.resume()
+  await Promise.all(published)
+  await until(() => heard.length === 50, 'all are heard')
+  t.strictSame(heard, Array.from({ length: 50 }, (_, n) => n))
+  t.equal(await scripts() - before, 2, 'the first alone, all others after it')
 })
 
 t.test('messages of every kind keep the order in which they were published, however many leave together', async t => {
