@@ -43,4 +43,5 @@ for i = 1, #KEYS / 3 do
   end
   answers[i] = answer
 end
+conclude()
 return table.concat(answers, '\n')

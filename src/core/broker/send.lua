@@ -1,9 +1,13 @@
 -- Common to the scripts that send a message; comes after standing.lua, whose channel and ARGV it uses.
 
+-- Channels in which this script has numbered, by the key of their standing, and in turn.
+local numbered, channels = {}, {}
+
 -- Numbers, stores and sends a message: in one step, so that what readers are told and what caused it are one.
 -- message { channel: Redis channel, head: of the envelope, version;time;flags;excluded connection, event, rest: its JSON without the first
 --   brace, size: messages kept, 0 for none, ttl: ms for which they are kept, kept: ms for which the standing of a silent channel is kept }
 -- stored (epoch, number): called between storing and sending. Answers epoch and offset, '' for what is not stored.
+-- Where the channel then stands is known to this script alone until `conclude` is called, which must be before it ends.
 local function send (message, stored)
   local size = tonumber(message.size)
   if size == 0 then
@@ -11,14 +15,18 @@ local function send (message, stored)
     redis.call('PUBLISH', message.channel, message.head .. ';;;' .. message.event .. '\n{' .. message.rest)
     return '', ''
   end
-  local epoch, offset = current()
+  local channel = numbered[key]
+  local epoch, offset
+  if channel then epoch, offset = channel.epoch, channel.offset else epoch, offset = current() end
   offset = offset + 1
   local number = string.format('%.0f', offset)
   local envelope = message.head .. ';' .. epoch .. ';' .. number .. ';' .. message.event .. '\n{"offset":' .. number .. ',' .. message.rest
   redis.call('XADD', log, 'MAXLEN', size, number .. '-0', 'm', envelope)
-  redis.call('HSET', key, 's', number)
-  redis.call('PEXPIRE', log, message.ttl)
-  redis.call('PEXPIRE', key, message.kept)
+  if not channel then
+    channel = { key = key, log = log, epoch = epoch }
+    numbered[key], channels[#channels + 1] = channel, channel
+  end
+  channel.offset, channel.number, channel.ttl, channel.kept = offset, number, message.ttl, message.kept
   stored(epoch, number)
   redis.call('PUBLISH', message.channel, envelope)
   -- By age, now and then: entries are in order of time, so the old ones are the first ones.
@@ -33,4 +41,13 @@ local function send (message, stored)
     if keep then redis.call('XTRIM', log, 'MINID', string.format('%.0f', keep)) end
   end
   return epoch, number
+end
+
+-- Writes where channels stand now, once for all messages of each. None of it can be refused: before it the script has written to their logs.
+local function conclude ()
+  for _, channel in ipairs(channels) do
+    redis.call('HSET', channel.key, 's', channel.number)
+    redis.call('PEXPIRE', channel.log, channel.ttl)
+    redis.call('PEXPIRE', channel.key, channel.kept)
+  end
 end

@@ -84,4 +84,5 @@ while at <= #ARGV do
   end
   lines[#lines + 1] = line
 end
+conclude()
 return table.concat(lines, '\n')
