@@ -9,6 +9,8 @@ const CLOSING = new Set([0x5d, 0x7d])
 
 /** Whether brackets outside of strings nest deeper than `limit`. One pass over the text, before anything recursive sees it. */
 export function tooDeep (text: string, limit = MAX_DEPTH): boolean {
+  // Most messages have fewer brackets than that.
+  if (occurrences('{', text, limit) + occurrences('[', text, limit) <= limit) return false
   let depth = 0
   let inString = false
   for (let i = 0; i < text.length; i++) {
@@ -25,6 +27,13 @@ export function tooDeep (text: string, limit = MAX_DEPTH): boolean {
     }
   }
   return false
+}
+
+/** How often a character stands in a text; counted up to one more than `most`. */
+function occurrences (character: string, text: string, most: number): number {
+  let count = 0
+  for (let at = text.indexOf(character); at !== -1 && count <= most; at = text.indexOf(character, at + 1)) count++
+  return count
 }
 
 /**
