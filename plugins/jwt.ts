@@ -9,8 +9,11 @@ import { currentIdentity, headerOf, keyIdOf, type TokenClaims, type TokenHeader 
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The claims of a token, verified. Throws `unauthorized`, or `unavailable` when the issuer's keys can't be read. */
-    verifyClaims: (token: string) => Promise<TokenClaims>
+    /**
+     * The claims of a token, verified. Throws `unauthorized`. Where the key has to be looked for with the issuer it answers a promise,
+     * which rejects alike, and with `unavailable` when the issuer's keys can't be read.
+     */
+    verifyClaims: (token: string) => TokenClaims | Promise<TokenClaims>
     /** The identity that verified claims give now. Throws `unauthorized` when they have ended, or were revoked. */
     identityIn: (claims: TokenClaims) => Identity
     /** The identity that a token gives. Throws as the two above do. */
@@ -60,10 +63,14 @@ async function jwt (fastify: FastifyInstance, { key, issuer, audience, revoked =
     }
   })
 
-  async function verifyClaims (token: string): Promise<TokenClaims> {
+  // Not a promise where there is nothing to wait for: everybody who connects passes here.
+  function verifyClaims (token: string): TokenClaims | Promise<TokenClaims> {
     const header = headerOf(token)
     if (header === undefined) throw invalid()
-    const options = keyring && await keyFor(header, keyring)
+    return keyring === undefined ? verify(token) : keyFor(header, keyring).then(options => verify(token, options))
+  }
+
+  function verify (token: string, options?: { key: string, algorithms: Algorithm[] }): TokenClaims {
     try {
       return fastify.jwt.verify<TokenClaims>(token, options)
     } catch (error) {

@@ -38,7 +38,13 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     exposeHeadRoute: false,
     schema,
     config: { disableMetrics: true },
-    onRequest: [async request => takeover.expect(request.raw), fastify.authenticate],
+    onRequest: [
+      (request, _reply, done) => {
+        takeover.expect(request.raw)
+        done()
+      },
+      fastify.authenticate
+    ],
     // As for whoever can't be served, below: so it is when a ticket or the key of a token can't be looked up now, or a policy fails.
     errorHandler (error, request, reply) {
       const status = error instanceof RealtimeError ? error.status : error.statusCode ?? 500

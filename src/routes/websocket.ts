@@ -38,20 +38,27 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
     url: '/ws',
     exposeHeadRoute: false,
     schema: { hide: true },
-    config: { disableMetrics: true },
+    // Browsers show no page what an upgrade was answered.
+    config: { disableMetrics: true, cors: false },
     // Where a proxy took the upgrade away, subprotocols without it bring no token. Clients must not take that for a bad one.
-    onRequest: async (request, reply) => {
-      if (request.ws || request.headers['sec-websocket-protocol'] === undefined) await fastify.authenticate(request, reply)
+    onRequest: (request, reply, done) => {
+      if (request.ws || request.headers['sec-websocket-protocol'] === undefined) fastify.authenticate(request, reply, done)
+      else done()
     },
-    preHandler: async (request, reply) => {
-      if (!request.ws) return
-      const socket = request.raw.socket as Socket
-      const id = await realtime.attendance.admit(request.identity, 'websocket')
-      if (socket.destroyed) return realtime.attendance.giveUp(id)
-      coming.set(socket, { id, response: reply.raw })
-      socket.once('close', giveUp)
-      // The answer to the upgrade and the welcome leave together: there is nothing that a client could do in between.
-      socket.cork()
+    preHandler: (request, reply, done) => {
+      if (!request.ws) return done()
+      realtime.attendance.admit(request.identity, 'websocket').then(id => {
+        const socket = request.raw.socket as Socket
+        if (socket.destroyed) {
+          realtime.attendance.giveUp(id)
+        } else {
+          coming.set(socket, { id, response: reply.raw })
+          socket.once('close', giveUp)
+          // The answer to the upgrade and the welcome leave together: there is nothing that a client could do in between.
+          socket.cork()
+        }
+        done()
+      }, done)
     },
     // A refused upgrade ends its connection.
     onSend: async (request, reply) => { if (request.ws) reply.header('connection', 'close') },
@@ -73,10 +80,11 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
       transport.serve(connection, events)
       // What the client has sent along waits in its socket: nothing is answered before the welcome.
       transport.pause()
-      realtime.welcome(connection).catch((error: unknown) => {
+      realtime.welcome(connection).then(() => transport.resume(), (error: unknown) => {
         request.log.warn({ err: error }, 'a connection could not be welcomed')
         connection.close({ code: closes.moved.code, reason: visible(error).code })
-      }).finally(() => transport.resume())
+        transport.resume()
+      })
     }
   })
 }

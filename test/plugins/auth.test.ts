@@ -144,6 +144,12 @@ t.test('an empty cookie is none, and a wrong one is wrong', async t => {
   t.match(await ask(app, { cookie: ';;=;__proto__=x;%', origin: ORIGIN }), { status: 401 })
 })
 
+t.test('a token is verified at once where the key is at hand', async t => {
+  const app = await startApp(t)
+  t.match(app.verifyClaims(alice), { sub: 'alice' })
+  t.throws(() => app.verifyClaims(`${alice}A`), { code: 'unauthorized' })
+})
+
 t.test('a ticket says who bought it, once', async t => {
   const app = await startApp(t)
   const claims = await app.verifyClaims(alice)
