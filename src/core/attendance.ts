@@ -84,8 +84,19 @@ export class Attendance {
   /**
    * Lets a connection hear channels, as {@link Membership.join} does, and has it be there for the others. Who asked for it is told who is
    * there, right after the answer; in a channel with a log what happens meanwhile comes after it, so that what follows is news to it.
+   * Done at once, where nothing has to be waited for.
    */
-  async join (connection: Connection, visits: readonly Visit[], begin: () => void, answer: (channel: string, resumed: Resumed) => void): Promise<void> {
+  join (connection: Connection, visits: readonly Visit[], begin: () => void, answer: (channel: string, resumed: Resumed) => void): Promise<void> | undefined {
+    if (visits.some(({ presence }) => presence)) return this.#joinAndShow(connection, visits, begin, answer)
+    const joined = this.#membership.join(connection, visits, begin, answer)
+    return joined === undefined ? this.#enterAll(connection, visits) : joined.then(() => this.#enterAll(connection, visits))
+  }
+
+  #enterAll (connection: Connection, visits: readonly Visit[]): undefined {
+    for (const { channel } of visits) if (connection.channels.has(channel)) this.enter(connection, channel)
+  }
+
+  async #joinAndShow (connection: Connection, visits: readonly Visit[], begin: () => void, answer: (channel: string, resumed: Resumed) => void): Promise<void> {
     const inside = new Set<string>()
     const shown = new Map<string, Member[]>()
     const meanwhile = async (channel: string): Promise<void> => {

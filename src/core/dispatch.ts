@@ -3,7 +3,7 @@ import type { Connection } from './connection.ts'
 import { ProtocolError, RealtimeError, visible } from './errors.ts'
 import type { Identity } from './identity.ts'
 import { parseJson } from './json.ts'
-import { closes, type Command, type CommandId, type Position, type ResumeCommand } from './protocol.ts'
+import { closes, type Command, type CommandId, type Position, type ResumeCommand, type SubscribeCommand } from './protocol.ts'
 import type { Realtime } from './realtime.ts'
 
 /** Errors that a connection may make within {@link ERROR_WINDOW} before it is closed. */
@@ -40,7 +40,8 @@ export class Dispatch {
       const command = parseCommand(value)
       this.spend(connection, now)
       connection.lastCommandAt = now
-      this.#run(connection, command).catch((error: unknown) => this.#answer(connection, id, error, now))
+      const done = command.type === 'subscribe' ? this.#subscribe(connection, command) : this.#run(connection, command)
+      done.catch((error: unknown) => this.#answer(connection, id, error, now))
     } catch (error) {
       this.#answer(connection, id, error, now)
     }
@@ -56,14 +57,18 @@ export class Dispatch {
     connection.allowance--
   }
 
-  async #run (connection: Connection, command: Command): Promise<void> {
+  /** By itself, since every connection does it: what runs all commands has room for all of them. */
+  #subscribe (connection: Connection, command: SubscribeCommand): Promise<void> {
+    const { id, channel, position } = command
+    return this.#realtime.subscribe(connection, command, resumed => {
+      if (id !== undefined || position !== undefined) connection.send({ type: 'subscribed', id, channel, ...resumed })
+    })
+  }
+
+  async #run (connection: Connection, command: Exclude<Command, SubscribeCommand>): Promise<void> {
     const realtime = this.#realtime
     const { id } = command
     switch (command.type) {
-      case 'subscribe':
-        return await realtime.subscribe(connection, command, resumed => {
-          if (id !== undefined || command.position !== undefined) connection.send({ type: 'subscribed', id, channel: command.channel, ...resumed })
-        })
       case 'unsubscribe':
         await realtime.unsubscribe(connection, command.channel)
         if (id !== undefined) connection.send({ type: 'unsubscribed', id, channel: command.channel })

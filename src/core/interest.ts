@@ -43,14 +43,17 @@ export class Interest implements Sink {
   constructor (options: InterestOptions) { this.#options = options }
 
   /**
-   * Resolves once the broker has acknowledged the key, with its feed where it has a log; to be given back by one {@link release}.
-   * Rejects as the broker does, and then holds nothing.
+   * The feed of a key where it has a log, once the broker has acknowledged the key: at once where that is so already. To be given back by
+   * one {@link release}. Rejects as the broker does, and then holds nothing.
    */
-  async acquire (key: string): Promise<Feed | undefined> {
+  acquire (key: string): Feed | undefined | Promise<Feed | undefined> {
     let held = this.#held.get(key)
     if (held === undefined) this.#held.set(key, held = { count: 0, subscribed: false, feed: undefined, early: undefined })
     held.count++
-    if (held.subscribed && !this.#serial.busy(key)) return held.feed
+    return held.subscribed && !this.#serial.busy(key) ? held.feed : this.#opened(key, held)
+  }
+
+  async #opened (key: string, held: Held): Promise<Feed | undefined> {
     try {
       await this.#serial.run(key, async () => { if (!held.subscribed) await this.#open(key, held) })
       return held.feed

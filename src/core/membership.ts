@@ -71,7 +71,7 @@ export class Membership {
    * answer comes first, then what was missed, then what is live. Resolves when all are answered.
    * Rejects with `too_many_channels`, or with `unavailable` when the broker can't be reached; then nothing has changed.
    */
-  async join (connection: Connection, wishes: readonly Wish[], begin: () => void, answer: (channel: string, resumed: Resumed) => void): Promise<void> {
+  join (connection: Connection, wishes: readonly Wish[], begin: () => void, answer: (channel: string, resumed: Resumed) => void): Promise<void> | undefined {
     const wanted = wishes.filter(({ channel }) => !connection.channels.has(channel))
     const others = wanted.filter(({ channel }) => !connection.identity.own.includes(channel)).length
     // A cursor can't name more.
@@ -79,10 +79,19 @@ export class Membership {
     if (this.#occupied(connection) + others > most) {
       throw new RealtimeError('too_many_channels', `A connection may listen to ${most} channels: unsubscribe some, or open another.`)
     }
+    const held = this.#acquire(connection, wanted)
+    if (!(held instanceof Promise)) return held && this.#enterAll(connection, wishes, wanted, held, begin, answer)
     connection.joining += others
-    const held = await this.#acquire(connection, wanted).finally(() => { connection.joining -= others })
-    if (held === undefined) return
+    return held.then(held => {
+      connection.joining -= others
+      return held && this.#enterAll(connection, wishes, wanted, held, begin, answer)
+    }, (error: unknown) => {
+      connection.joining -= others
+      throw error
+    })
+  }
 
+  #enterAll (connection: Connection, wishes: readonly Wish[], wanted: readonly Wish[], held: readonly Held[], begin: () => void, answer: (channel: string, resumed: Resumed) => void): Promise<void> | undefined {
     // From here to the first thing that was missed nothing waits: what the client hears first is what `begin` says.
     const cursor = cursorOf(connection.transport.framing)
     if (cursor !== undefined) this.#groups.part(connection)
@@ -94,11 +103,13 @@ export class Membership {
       if (connection.keeps(channel)) framing?.place(key, channel, typeof position === 'object' ? position : held[i]?.from ?? held[i]?.feed?.position)
     })
     begin()
-    await Promise.all(wishes.map(async wish => {
+    const underway = wishes.map(wish => {
       const i = wanted.indexOf(wish)
-      await (i === -1 ? this.#again(connection, wish, answer) : this.#enter(connection, wish, held[i], answer))
-    }))
+      return i === -1 ? this.#again(connection, wish, answer) : this.#enter(connection, wish, held[i], answer)
+    })
+    if (underway.some(one => one !== undefined)) return Promise.all(underway).then(() => this.#settle(connection))
     this.#settle(connection)
+    return undefined
   }
 
   /** Takes a channel away; answers whether the connection had it. */
@@ -132,9 +143,27 @@ export class Membership {
     if (connection.open && connection.behind.size === 0) this.#groups.join(connection)
   }
 
-  async #acquire (connection: Connection, wanted: readonly Wish[]): Promise<Held[] | undefined> {
+  /** Takes hold of all or none; `undefined` when the connection has ended meanwhile. Waits only where there is something to wait for. */
+  #acquire (connection: Connection, wanted: readonly Wish[]): Held[] | undefined | Promise<Held[] | undefined> {
     const keys = wanted.map(({ channel }) => this.#key(connection, channel))
-    const held = await Promise.allSettled(keys.map(key => this.interest.acquire(key)))
+    const feeds = keys.map(key => this.interest.acquire(key))
+    const [only] = feeds
+    if (cursorOf(connection.transport.framing) === undefined && !wanted.some(({ meanwhile }) => meanwhile !== undefined)) {
+      if (feeds.every(isHere)) return this.#held(connection, keys, feeds)
+      if (feeds.length === 1 && only instanceof Promise) return only.then(feed => this.#held(connection, keys, [feed]))
+    }
+    return this.#prepare(connection, wanted, keys, feeds)
+  }
+
+  #held (connection: Connection, keys: readonly string[], feeds: ReadonlyArray<Feed | undefined>): Held[] | undefined {
+    if (connection.open) return feeds.map(feed => ({ feed }))
+    for (const key of keys) this.interest.release(key)
+    return undefined
+  }
+
+  /** As `#acquire`, where several keys are waited for, or more than them. */
+  async #prepare (connection: Connection, wanted: readonly Wish[], keys: readonly string[], acquired: ReadonlyArray<Feed | undefined | Promise<Feed | undefined>>): Promise<Held[] | undefined> {
+    const held = await Promise.allSettled(acquired)
     const failed = held.find(result => result.status === 'rejected')
     let failure: unknown = failed?.reason
     if (failed === undefined && connection.open) {
@@ -153,34 +182,35 @@ export class Membership {
     return undefined
   }
 
-  async #enter (connection: Connection, { channel, position }: Wish, { feed, from }: Held = {}, answer: (channel: string, resumed: Resumed) => void): Promise<void> {
+  #enter (connection: Connection, { channel, position }: Wish, { feed, from }: Held = {}, answer: (channel: string, resumed: Resumed) => void): Promise<void> | undefined {
     const key = this.#key(connection, channel)
     const start = position ?? (from === feed?.position ? undefined : from)
     if (feed === undefined || start === undefined) {
       const lost = feed === undefined && typeof position === 'object'
       answer(channel, lost ? { recovered: false } : { ...feed?.position })
       this.#hub.add(key, connection)
-      return
+      return undefined
     }
-    try {
-      // Who gave no position has nothing to recover, and does not ask how that went.
-      await this.#catchUp(connection, channel, feed, start, told => answer(channel, position === undefined ? placeOf(told, start) : told))
-    } catch (error) {
+    // Who gave no position has nothing to recover, and does not ask how that went.
+    return this.#catchUp(connection, channel, feed, start, told => answer(channel, position === undefined ? placeOf(told, start) : told)).catch((error: unknown) => {
       this.part(connection, channel)
       throw error
-    }
+    })
   }
 
   /**
    * Answers for a channel that the connection has. An own one came unasked and without a position: given one later, the connection goes
    * back to it. Rejects with `unavailable`; then it hears the channel as before.
    */
-  async #again (connection: Connection, { channel, position }: Wish, answer: (channel: string, resumed: Resumed) => void): Promise<void> {
+  #again (connection: Connection, { channel, position }: Wish, answer: (channel: string, resumed: Resumed) => void): Promise<void> | undefined {
     const key = this.#key(connection, channel)
     const feed = this.interest.feed(key)
     const goesBack = position !== undefined && connection.identity.own.includes(channel) && !connection.behind.has(channel)
-    if (feed === undefined || !goesBack) return answer(channel, { ...feed?.position })
-    await this.#catchUp(connection, channel, feed, position, told => {
+    if (feed === undefined || !goesBack) {
+      answer(channel, { ...feed?.position })
+      return undefined
+    }
+    return this.#catchUp(connection, channel, feed, position, told => {
       this.#hub.remove(key, connection)
       answer(channel, told)
     })
@@ -231,6 +261,10 @@ export class Membership {
   #occupied ({ channels, identity, joining }: Connection): number {
     return channels.size + joining - identity.own.filter(channel => channels.has(channel)).length
   }
+}
+
+function isHere (feed: Feed | undefined | Promise<Feed | undefined>): feed is Feed | undefined {
+  return !(feed instanceof Promise)
 }
 
 /** Where one begins who is told at once what came since a position. */

@@ -168,16 +168,18 @@ export class Realtime implements ConnectionOwner {
    * connection gets next is what it missed, or else the next message of the channel. `granted`: a backend says so, whatever the token grants;
    * the connection has it until it unsubscribes or ends.
    */
-  async subscribe (connection: Connection, { channel, position, presence }: Visit, answer: (resumed: Resumed) => void, { granted = false } = {}): Promise<void> {
+  subscribe (connection: Connection, { channel, position, presence }: Visit, answer: (resumed: Resumed) => void, { granted = false } = {}): Promise<void> {
     // In turn already while it is looked at: an unsubscribe that was sent after it must not overtake it.
-    await this.#serial.run(`${connection.id} ${channel}`, async () => {
+    return this.#serial.run(`${connection.id} ${channel}`, async () => {
       const { identity } = connection
       if (granted) connection.grant(channel)
-      if (!connection.granted.has(channel)) await this.allow(identity, 'subscribe', channel)
+      const verdict = connection.granted.has(channel) ? undefined : this.allow(identity, 'subscribe', channel)
+      if (verdict !== undefined) await verdict
       if (presence) await this.#rights.see(identity, channel)
       connection.changed = true
       try {
-        await this.attendance.join(connection, [{ channel, position, presence }], () => {}, (_channel, resumed) => answer(resumed))
+        const joined = this.attendance.join(connection, [{ channel, position, presence }], () => {}, (_channel, resumed) => answer(resumed))
+        if (joined !== undefined) await joined
       } finally {
         if (!connection.channels.has(channel)) connection.ungrant(channel)
       }

@@ -6,13 +6,13 @@ export class Serial {
   busy (key: string): boolean { return this.#tails.has(key) }
 
   /** Runs a task after all earlier ones of its key, and settles as it does. A failed task does not stop the next. */
-  async run<T> (key: string, task: () => Promise<T>): Promise<T> {
-    const run = (this.#tails.get(key) ?? Promise.resolve()).then(task, task)
+  run<T> (key: string, task: () => Promise<T>): Promise<T> {
+    const run = (this.#tails.get(key) ?? nothing).then(task, task)
     this.#tails.set(key, run)
-    try {
-      return await run
-    } finally {
-      if (this.#tails.get(key) === run) this.#tails.delete(key)
-    }
+    const forget = (): void => { if (this.#tails.get(key) === run) this.#tails.delete(key) }
+    run.then(forget, forget)
+    return run
   }
 }
+
+const nothing = Promise.resolve()

@@ -94,10 +94,22 @@ t.test('those who come together wait for one subscribe', async t => {
 t.test('nobody is told of a key before the broker acknowledged it', async t => {
   const broker = new LateBroker()
   const interest = interestIn(broker)
-  const first = interest.acquire('k').then(() => t.ok(broker.subscribed.has('k'), 'the first'))
-  const second = interest.acquire('k').then(() => t.ok(broker.subscribed.has('k'), 'the second'))
+  const first = Promise.resolve(interest.acquire('k')).then(() => t.ok(broker.subscribed.has('k'), 'the first'))
+  const second = Promise.resolve(interest.acquire('k')).then(() => t.ok(broker.subscribed.has('k'), 'the second'))
   t.notOk(broker.subscribed.has('k'))
   await Promise.all([first, second])
+})
+
+t.test('a key that the broker has acknowledged is there at once, but not while it is being given back', async t => {
+  const broker = new LateBroker()
+  const interest = interestIn(broker)
+  t.ok(interest.acquire('k') instanceof Promise)
+  await interest.acquire('k')
+  t.equal(interest.acquire('k'), undefined)
+  for (let i = 0; i < 3; i++) interest.release('k')
+  t.ok(interest.acquire('k') instanceof Promise)
+  await turns(10)
+  t.ok(broker.subscribed.has('k'))
 })
 
 t.test('who comes right after the last has left gets a key that is subscribed', async t => {
@@ -128,7 +140,7 @@ t.test('a failure rejects, holds nothing, and the next one tries again', async t
   const broker = new LateBroker({ random: () => failures-- > 0 ? 0 : 0.5, failures: 0.1 })
   const interest = interestIn(broker)
   failures = 2
-  await t.rejects(interest.acquire('k'), { code: 'unavailable' })
+  await t.rejects(Promise.resolve(interest.acquire('k')), { code: 'unavailable' })
   await turns(5)
   t.strictSame(broker.calls, ['subscribe k'])
   failures = 0
