@@ -1,9 +1,10 @@
 import fastifyJwt from '@fastify/jwt'
+import { createVerifier } from 'fast-jwt'
 import fp from 'fastify-plugin'
 import type { FastifyInstance } from 'fastify'
 import { RealtimeError } from '../src/core/errors.ts'
 import type { Identity } from '../src/core/identity.ts'
-import { refusalOfSecret, type Algorithm, type TokenKey, type Verifying } from '../src/core/key.ts'
+import { refusalOfSecret, type TokenKey, type Verifying } from '../src/core/key.ts'
 import { Keyring } from '../src/core/keyring.ts'
 import { currentIdentity, headerOf, keyIdOf, type TokenClaims, type TokenHeader } from '../src/core/token.ts'
 
@@ -50,32 +51,40 @@ const reasons = new Map<unknown, string>([
 async function jwt (fastify: FastifyInstance, { key, issuer, audience, revoked = () => false }: JwtOptions): Promise<void> {
   const keyring = key.kind === 'jwks' ? new Keyring({ fetchKeys: () => fetchKeys(key.url) }) : undefined
   const fixed = key.kind === 'jwks' ? undefined : fixedKey(key)
+  const verifiers = new WeakMap<Verifying, (token: string) => TokenClaims>()
+  const checks = {
+    requiredClaims: ['sub', 'exp', ...(issuer === undefined ? [] : ['iss']), ...(audience === undefined ? [] : ['aud'])],
+    allowedIss: issuer,
+    allowedAud: audience,
+    clockTolerance: 0,
+    cache: false
+  }
   await fastify.register(fastifyJwt, {
     // Only a secret signs as well, by `fastify.jwt.sign`.
     secret: key.kind === 'secret' ? key.secret : { public: fixed?.key ?? noKey },
-    verify: {
-      algorithms: fixed && [...fixed.algorithms],
-      requiredClaims: ['sub', 'exp', ...(issuer === undefined ? [] : ['iss']), ...(audience === undefined ? [] : ['aud'])],
-      allowedIss: issuer,
-      allowedAud: audience,
-      clockTolerance: 0,
-      cache: false
-    }
+    verify: { ...checks, algorithms: fixed && [...fixed.algorithms] }
   })
 
   // Not a promise where there is nothing to wait for: everybody who connects passes here.
   function verifyClaims (token: string): TokenClaims | Promise<TokenClaims> {
     const header = headerOf(token)
     if (header === undefined) throw invalid()
-    return keyring === undefined ? verify(token) : keyFor(header, keyring).then(options => verify(token, options))
+    return keyring === undefined ? verify(token) : keyFor(header, keyring).then(key => verify(token, key))
   }
 
-  function verify (token: string, options?: { key: string, algorithms: Algorithm[] }): TokenClaims {
+  function verify (token: string, key?: Verifying): TokenClaims {
     try {
-      return fastify.jwt.verify<TokenClaims>(token, options)
+      return key === undefined ? fastify.jwt.verify<TokenClaims>(token) : verifierOf(key)(token)
     } catch (error) {
       throw invalid(error)
     }
+  }
+
+  /** Kept with the key: `fastify.jwt.verify` would read the key anew for every token, which takes longer than to verify one. */
+  function verifierOf (key: Verifying): (token: string) => TokenClaims {
+    let verifier = verifiers.get(key)
+    if (verifier === undefined) verifiers.set(key, verifier = createVerifier({ ...checks, key: key.key, algorithms: [...key.algorithms] }))
+    return verifier
   }
 
   // Not as the verifier's own option (`trusted`), whose answer it caches and whose errors it hides.
@@ -98,11 +107,11 @@ function fixedKey (key: Exclude<TokenKey, { kind: 'jwks' }>): Verifying {
 }
 
 /** The key that the token names, with the algorithms of that key: its `alg`, `jwk`, `jku` and `x5u` decide nothing. */
-async function keyFor (header: TokenHeader, keyring: Keyring): Promise<{ key: string, algorithms: Algorithm[] }> {
+async function keyFor (header: TokenHeader, keyring: Keyring): Promise<Verifying> {
   const kid = keyIdOf(header)
   const verifying = kid === undefined ? undefined : await keyring.find(kid)
-  if (verifying === undefined) throw new RealtimeError('unauthorized', "The token's key is unknown: its 'kid' must name a key of the issuer's set.")
-  return { key: verifying.key, algorithms: [...verifying.algorithms] }
+  if (verifying !== undefined) return verifying
+  throw new RealtimeError('unauthorized', "The token's key is unknown: its 'kid' must name a key of the issuer's set.")
 }
 
 /** The key set of an issuer. A redirect could lead off the way that was configured, so none is followed. */
