@@ -38,8 +38,8 @@ export class Admissions {
     const instance = lease.name
     const { until } = lease
     const steps = newcomers.map(({ own }) => {
-      const { room, occupant: { connection, user, transport }, since, limit: { max, policy } = { max: 0, policy: 'reject' } } = own
-      return names.enter(own, announcer.of('came', true, room, user), { connection, user: userOf(own), since, transport, info: '', max, policy })
+      const { occupant: { connection, user, transport }, since, limit: { max, policy } = { max: 0, policy: 'reject' } } = own
+      return names.enter(own, announcer.of('came', true, own, user), { connection, user: userOf(own), since, transport, info: '', max, policy })
     })
     let outcomes: Outcome[]
     try {

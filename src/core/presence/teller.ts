@@ -119,9 +119,9 @@ export class Teller {
 
   #step (wish: Wish): Step {
     const { names, announcer } = this.#options
-    const { own, room, occupant: { user, connection, transport }, info, limit, since, known } = wish
-    if (!wish.wanted) return names.exit(wish, announcer.of('went', own, room, user), { connection, how: wish.how })
-    const message = known ? undefined : announcer.of('came', own, room, user, info === '' ? undefined : JSON.parse(info))
+    const { own, occupant: { user, connection, transport }, info, limit, since, known } = wish
+    if (!wish.wanted) return names.exit(wish, announcer.of('went', own, wish, user), { connection, how: wish.how })
+    const message = known ? undefined : announcer.of('came', own, wish, user, info === '' ? undefined : JSON.parse(info))
     return names.enter(wish, message, { connection, user: userOf(wish), since, transport, info, max: limit?.max ?? 0, policy: 'reject' })
   }
 

@@ -2,9 +2,8 @@ import type { ConnectionLimit, Occupant, Room } from './presence.ts'
 import { joined, type Spot } from './scripts.ts'
 
 /** A connection in a place, as this instance wants it. */
-export interface Wish extends Spot {
+export interface Wish extends Spot, Room {
   readonly occupant: Occupant
-  readonly room: Room
   readonly since: number
   /** Only of a user's own place. */
   readonly limit: ConnectionLimit | undefined
@@ -30,8 +29,31 @@ export function userOf ({ occupant: { user } }: Wish): string { return JSON.stri
 
 interface Stay {
   readonly own: Wish
-  /** By key: those too that are to be left and where that was not carried out yet. */
-  rooms: Map<string, Wish> | undefined
+  /** Those too that are to be left and where that was not carried out yet; by key where there are several, which most never have. */
+  rooms: Wish | Map<string, Wish> | undefined
+}
+
+function inRoom ({ rooms }: Stay, key: string): Wish | undefined {
+  if (rooms instanceof Map) return rooms.get(key)
+  return rooms?.key === key ? rooms : undefined
+}
+
+function addRoom (stay: Stay, wish: Wish): void {
+  const { rooms } = stay
+  if (rooms === undefined) stay.rooms = wish
+  else if (rooms instanceof Map) rooms.set(wish.key, wish)
+  else stay.rooms = new Map([[rooms.key, rooms], [wish.key, wish]])
+}
+
+function dropRoom (stay: Stay, key: string): void {
+  const { rooms } = stay
+  if (rooms instanceof Map) rooms.delete(key)
+  else if (rooms?.key === key) stay.rooms = undefined
+}
+
+function roomsOf ({ rooms }: Stay): Iterable<Wish> {
+  if (rooms === undefined) return []
+  return rooms instanceof Map ? rooms.values() : [rooms]
 }
 
 /** What an instance wants to be true of its connections, and what of that is still to be carried out. Nothing here waits for anything. */
@@ -56,7 +78,7 @@ export class Wishes {
   /** The own place of a connection that is about to come. */
   own (occupant: Occupant, room: Room, limit: ConnectionLimit): Wish {
     return {
-      own: true, key: room.key, occupant, room, since: occupant.since, limit, info: '', wanted: true, how: 'lost', told: true, known: false, version: 0
+      own: true, key: room.key, joins: room.joins, log: room.log, occupant, since: occupant.since, limit, info: '', wanted: true, how: 'lost', told: true, known: false, version: 0
     }
   }
 
@@ -76,13 +98,12 @@ export class Wishes {
     if (stay === undefined) return
     const { occupant } = stay.own
     const text = info === undefined ? '' : JSON.stringify(info)
-    const rooms = stay.rooms ??= new Map()
-    const wish = rooms.get(room.key)
+    const wish = inRoom(stay, room.key)
     if (wish === undefined) {
       const made: Wish = {
-        own: false, key: room.key, occupant, room, since: Date.now(), limit: undefined, info: text, wanted: true, how: 'exit', told: false, known: false, version: 0
+        own: false, key: room.key, joins: room.joins, log: room.log, occupant, since: Date.now(), limit: undefined, info: text, wanted: true, how: 'exit', told: false, known: false, version: 0
       }
-      rooms.set(room.key, made)
+      addRoom(stay, made)
       this.#open.add(made)
     } else if (!wish.wanted || wish.info !== text) {
       wish.wanted = true
@@ -92,7 +113,8 @@ export class Wishes {
   }
 
   exit (connection: string, key: string): void {
-    const wish = this.#stays.get(connection)?.rooms?.get(key)
+    const stay = this.#stays.get(connection)
+    const wish = stay && inRoom(stay, key)
     if (wish?.wanted === true) this.#leave(wish, 'exit')
   }
 
@@ -100,14 +122,14 @@ export class Wishes {
     const stay = this.#stays.get(connection)
     if (stay === undefined) return
     this.#stays.delete(connection)
-    for (const wish of stay.rooms?.values() ?? []) if (wish.wanted) this.#leave(wish, 'lost')
+    for (const wish of roomsOf(stay)) if (wish.wanted) this.#leave(wish, 'lost')
     this.#leave(stay.own, 'lost')
   }
 
   /** Everything has to be said again. `known`: what the others have heard of they have not been told otherwise. */
   owe (known: boolean): void {
-    for (const { own, rooms } of this.#stays.values()) {
-      for (const wish of [own, ...rooms?.values() ?? []]) {
+    for (const stay of this.#stays.values()) {
+      for (const wish of [stay.own, ...roomsOf(stay)]) {
         wish.known &&= known
         this.oweOne(wish)
       }
@@ -148,7 +170,7 @@ export class Wishes {
     this.#settle(wish)
     wish.known = wish.wanted
     const stay = this.#stays.get(wish.occupant.connection)
-    if (!wish.wanted && stay?.rooms?.get(wish.key) === wish) stay.rooms.delete(wish.key)
+    if (!wish.wanted && stay !== undefined && inRoom(stay, wish.key) === wish) dropRoom(stay, wish.key)
   }
 
   /** The server has no room for it, and there is no use in asking again. */
@@ -167,6 +189,7 @@ export class Wishes {
     if (wish.told) return this.touch(wish)
     wish.version++
     this.#open.delete(wish)
-    this.#stays.get(wish.occupant.connection)?.rooms?.delete(wish.key)
+    const stay = this.#stays.get(wish.occupant.connection)
+    if (stay !== undefined) dropRoom(stay, wish.key)
   }
 }
