@@ -161,9 +161,9 @@ export class Attendance {
     return users.length === 0 ? [] : await this.#presence.users(identity.tenant, users)
   }
 
-  #room ({ admitted, identity }: Connection, channel: string): Room | undefined {
+  #room ({ admitted, identity, channels }: Connection, channel: string): Room | undefined {
     const rules = rulesOf(this.#namespaces, channel)
     if (!admitted || rules?.presence !== true) return undefined
-    return { key: channelKey(identity.tenant, channel), joins: rules.joins, log: rules.history }
+    return { key: channels.get(channel) ?? channelKey(identity.tenant, channel), joins: rules.joins, log: rules.history }
   }
 }

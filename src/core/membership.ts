@@ -98,7 +98,8 @@ export class Membership {
     const framing = cursorOf(connection.transport.framing)
     if (framing !== undefined) framing.changed = connection.changed
     wanted.forEach(({ channel, position }, i) => {
-      const key = this.#key(connection, channel)
+      // One text for all who hear it, rather than one each.
+      const key = held[i]?.feed?.key ?? this.#key(connection, channel)
       connection.channels.set(channel, key)
       if (connection.keeps(channel)) framing?.place(key, channel, typeof position === 'object' ? position : held[i]?.from ?? held[i]?.feed?.position)
     })
@@ -183,7 +184,7 @@ export class Membership {
   }
 
   #enter (connection: Connection, { channel, position }: Wish, { feed, from }: Held = {}, answer: (channel: string, resumed: Resumed) => void): Promise<void> | undefined {
-    const key = this.#key(connection, channel)
+    const key = feed?.key ?? this.#key(connection, channel)
     const start = position ?? (from === feed?.position ? undefined : from)
     if (feed === undefined || start === undefined) {
       const lost = feed === undefined && typeof position === 'object'

@@ -10,8 +10,8 @@ t.test('few or many, they are what a Map would hold, in its order', async t => {
     for (let step = 0; step < 1000; step++) {
       const name = `chat:${random(names)}`
       if (random(3) > 0) {
-        channels.set(name, `/${name} ${step}`)
-        model.set(name, `/${name} ${step}`)
+        channels.set(name, `acme/${name}`)
+        model.set(name, `acme/${name}`)
       } else if (channels.delete(name) !== model.delete(name)) t.fail(`taking ${name} away at step ${step}`)
       const as = [channels.size, channels.keys(), [...channels], channels.get(name), channels.has(name)]
       const meant = [model.size, [...model.keys()], [...model], model.get(name), model.has(name)]
