@@ -45,20 +45,25 @@ export interface Identity {
   readonly own: readonly string[]
 }
 
-/** Lists of grants that are remembered, the newest; at most twice as many are. Long ones are hardly those of many users. */
+type AllGrants = Identity['grants']
+
+/** Grants that are remembered, the newest; at most twice as many are. Long ones are hardly those of many users. */
 const REMEMBERED_GRANTS = 1000
 const LONG = 1024
 
-let young = new Map<string, Grants>()
-let old = new Map<string, Grants>()
+let young = new Map<string, AllGrants>()
+let old = new Map<string, AllGrants>()
 
-/** The grants in a list: one and the same for all users with the same list, who are most, and whose grants would be a fifth of what a connection keeps. */
-function grantsOf (list: readonly string[]): Grants {
-  const name = JSON.stringify(list)
-  if (name.length > LONG) return new Grants(list)
-  let grants = young.get(name)
-  if (grants !== undefined) return grants
-  young.set(name, grants = old.get(name) ?? new Grants(list))
+/** The grants in a token's lists: one and the same for all users with the same lists, who are most, and whose grants would be a fifth of what a connection keeps. */
+function grantsOf (subscribe: readonly string[], publish: readonly string[], presence: readonly string[] | undefined): AllGrants {
+  const name = JSON.stringify([subscribe, publish, presence])
+  let grants = young.get(name) ?? old.get(name)
+  if (grants === undefined) {
+    const subscribes = new Grants(subscribe)
+    grants = { subscribe: subscribes, publish: new Grants(publish), presence: presence === undefined ? subscribes : new Grants(presence) }
+  }
+  if (name.length > LONG) return grants
+  young.set(name, grants)
   if (young.size >= REMEMBERED_GRANTS) {
     old = young
     young = new Map()
@@ -87,7 +92,6 @@ export function identityOf (claims: unknown): Identity {
   const user = text(sub, 'sub')
   if (typeof exp !== 'number' || !Number.isFinite(exp)) throw invalid("'exp' must be a number of seconds")
   const scope = tenant === undefined ? undefined : text(tenant, 'tenant')
-  const subscribes = grantsOf(list(subscribe, 'subscribe'))
   const own = [ownChannel('user', user)]
   if (scope !== undefined) own.push(ownChannel('tenant', scope))
   return {
@@ -97,11 +101,7 @@ export function identityOf (claims: unknown): Identity {
     expires: exp * 1000,
     jti: typeof jti === 'string' ? jti : undefined,
     issued: typeof iat === 'number' && Number.isFinite(iat) ? iat * 1000 : undefined,
-    grants: {
-      subscribe: subscribes,
-      publish: grantsOf(list(publish, 'publish')),
-      presence: presence === undefined ? subscribes : grantsOf(list(presence, 'presence'))
-    },
+    grants: grantsOf(list(subscribe, 'subscribe'), list(publish, 'publish'), presence === undefined ? undefined : list(presence, 'presence')),
     info: small(info),
     own
   }

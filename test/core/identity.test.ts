@@ -112,3 +112,13 @@ t.test('a backend may do everything, and has no user and no end', async t => {
 t.test('a backend cannot name a tenant that no token could', async t => {
   for (const tenant of ['', 'a'.repeat(257), '\uDC00', '€'.repeat(50)]) t.throws(() => backendIdentity(tenant), { code: 'unauthorized' })
 })
+
+t.test('equal grants are kept once, and others apart', t => {
+  const grants = (claims: object): unknown => identityOf({ sub: 'ann', exp: 2e9, ...claims }).grants
+  t.equal(grants({ subscribe: ['chat:*'] }), grants({ subscribe: ['chat:*'] }))
+  t.not(grants({ subscribe: ['chat:*'] }), grants({ subscribe: [], publish: ['chat:*'] }))
+  const none = identityOf({ sub: 'ann', exp: 2e9, subscribe: ['chat:*'], presence: [] })
+  t.equal(may(none, 'presence', 'chat:x'), false, 'an empty list is not an absent one')
+  t.equal(may(identityOf({ sub: 'ann', exp: 2e9, subscribe: ['chat:*'] }), 'presence', 'chat:x'), true)
+  t.end()
+})
