@@ -55,6 +55,10 @@ export class UpgradeGate extends EventEmitter {
     socket.off('close', this.#forget)
     socket.off('end', endSocket)
     socket.off('error', ignore)
+    // What is left of a list that was longer has room for twenty. Not all at once: that would turn the socket's table of listeners into a slow and large one.
+    const listeners = socket.rawListeners('end') as Array<() => void>
+    for (const listener of listeners) socket.off('end', listener)
+    for (const listener of listeners) socket.on('end', listener)
   }
 
   /** Cuts what is still under way. */

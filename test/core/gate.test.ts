@@ -78,3 +78,19 @@ t.test('closing cuts who is on the way', async t => {
   await t.resolves(until(() => clients.every(({ over }) => over), 'both to be cut'))
   t.equal(gate.pending, 0)
 })
+
+t.test('a socket that was let through keeps the listeners of others, and none of the gate', async t => {
+  const { gate, port, asked } = await start(t, { refuse: () => undefined })
+  client(t, port)
+  await until(() => asked.length === 1, 'it to ask')
+  const socket = asked[0] as Socket
+  const heard = (name: string): string[] => socket.rawListeners(name).map(({ name }) => name)
+  function mine (): void {}
+  socket.on('end', mine)
+  gate.accept(socket)
+  t.notOk(heard('end').includes('endSocket'))
+  t.equal(heard('end').at(-1), 'mine')
+  t.notOk(heard('error').includes('ignore'))
+  socket.off('end', mine)
+  t.notOk(heard('end').includes('mine'))
+})
