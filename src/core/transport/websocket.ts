@@ -51,18 +51,15 @@ export interface WebSocketOptions extends FrameLimits {
  * upgrade held back (`cork`): the first frame for this reader, or the end, takes that along.
  */
 export class WebSocketTransport extends FrameReader implements Transport {
-  readonly kind = 'websocket'
-  /** The subprotocol. Set by the server of `ws`, which names it to the client. */
-  _protocol = ''
   readonly #options: WebSocketOptions
   #socket!: Socket
   #connection: Connection | undefined
   #events: SocketEvents | undefined
   /** What its end is reported with. */
   #code = LOST
-  #saidGoodbye = false
   /** Whether nothing is expected from the client any more. */
   #heardLast = false
+  /** Runs once goodbye was said. */
   #timer: NodeJS.Timeout | undefined
   /** A pong that the client has no room for. */
   #pong: Buffer | undefined
@@ -77,6 +74,11 @@ export class WebSocketTransport extends FrameReader implements Transport {
   set _extensions (_accepted: object) { this.inflates = true }
   get _extensions (): object | undefined { return undefined }
 
+  /** The subprotocol. Set by the server of `ws`, which names it to the client; nobody asks for it again. */
+  set _protocol (_protocol: string) {}
+  get _protocol (): string { return '' }
+
+  get kind (): 'websocket' { return 'websocket' }
   get framing (): Framing { return this.inflates ? deflateFraming : websocketFraming }
   get buffered (): number { return this.#socket.writableLength }
 
@@ -130,7 +132,7 @@ export class WebSocketTransport extends FrameReader implements Transport {
 
   protected pinged (payload: Buffer): void {
     if (this.#connection !== undefined) this.#events?.pinged(this.#connection)
-    if (this.#saidGoodbye) return
+    if (this.#timer !== undefined) return
     // RFC 6455 §5.5.3: of pings that could not be answered yet, the last one is enough.
     const waits = this.#pong !== undefined
     if (!waits && !this.#socket.writableNeedDrain) return this.write(control(PONG, payload))
@@ -139,7 +141,7 @@ export class WebSocketTransport extends FrameReader implements Transport {
     this.drained(() => {
       const last = this.#pong
       this.#pong = undefined
-      if (last !== undefined && !this.#saidGoodbye) this.write(control(PONG, last))
+      if (last !== undefined && this.#timer === undefined) this.write(control(PONG, last))
     })
   }
 
@@ -156,8 +158,7 @@ export class WebSocketTransport extends FrameReader implements Transport {
 
   #sayGoodbye (code: number, reason: Buffer = NOTHING): void {
     const socket = this.#socket
-    if (!this.#saidGoodbye) {
-      this.#saidGoodbye = true
+    if (this.#timer === undefined) {
       // 1005 stands for no code at all (RFC 6455 §7.1.5).
       const payload = Buffer.alloc(code === 1005 ? 0 : 2 + Math.min(reason.length, MAX_REASON))
       if (payload.length > 0) reason.copy(payload, payload.writeUInt16BE(code))
