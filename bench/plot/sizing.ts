@@ -9,8 +9,12 @@ const transports: readonly TransportName[] = ['websocket', 'sse']
 const PLANNED = 0.7
 /** MiB. */
 const PODS = [256, 512, 1024, 2048]
-/** What a pod's limit is planned for: the kernel's part of each socket counts for a pod as well, and garbage waits to be collected. */
+/** What a pod's limit is planned for: the kernel's part of each socket counts for a pod as well. */
 const RESIDENT = 0.75
+/** MiB of V8's young generation, which a process that works has once. */
+const YOUNG = 48
+/** What connections take between two collections, garbage and pages that are not full included, as a multiple of what they need. */
+const SPREAD = 2
 /** Of the limit, for what slow readers have yet to take. */
 const BUFFERS = 1 / 8
 
@@ -37,7 +41,7 @@ function podTable (entries: readonly Entry[]): string {
   }))
   if (idle.every(({ bytes, base }) => Number.isNaN(bytes + base))) return ''
   const rows = PODS.map(size => {
-    const holds = idle.map(({ bytes, base }) => Math.max(0, size * (RESIDENT - BUFFERS) - base) * 2 ** 20 / bytes)
+    const holds = idle.map(({ bytes, base }) => Math.max(0, size * (RESIDENT - BUFFERS) - base - YOUNG) * 2 ** 20 / (SPREAD * bytes))
     const again = idle.map(({ connect }, i) => (holds[i] ?? NaN) * connect / PLANNED / 1e6)
     return [size < 1024 ? `${size} MiB` : `${size / 1024} GiB`, `${size * BUFFERS} MiB`, ...holds.map(rate), ...again.map(seconds => Number.isNaN(seconds) ? '—' : `${shown(seconds)} s`)]
   })

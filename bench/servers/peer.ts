@@ -40,7 +40,7 @@ export interface Peer {
 }
 
 /** Lets a process collect when it is told to by a signal. */
-export const COLLECTOR = ['--expose-gc', '--import', new URL('./collector.js', import.meta.url).href]
+export const COLLECTOR = ['--import', new URL('./collector.js', import.meta.url).href]
 
 /** Starts a Node script once for each instance; it says `listening <port>` when it is ready. */
 export async function startScripts (script: URL, { owner, redis, instances, nodeArgs = [] }: PeerOptions, env: Record<string, string> = {}): Promise<Cluster> {

@@ -49,9 +49,9 @@ t.test('sizing follows from CPU and memory, rounded down', async t => {
     entry('idle', 'carillon-chat', { bytes: 2 ** 14, base: 120 })
   ])
   t.strictSame(rows(text).map(([, ...cells]) => cells), [['100,000', '50,000'], ['30,000', '—'], ['2,000', '—']])
-  // (512 × 5/8 - 120) MiB of 16 KiB each are 12,800, which take 350 µs each of 70 % of a core.
-  t.strictSame(rows(text, 1)[1], ['512 MiB', '64 MiB', '12,000', '—', '6.40 s', '—'])
-  t.strictSame(rows(text, 1).at(-1)?.slice(0, 3), ['2 GiB', '256 MiB', '74,000'])
+  // (512 × 5/8 - 120 - 48) MiB of twice 16 KiB each are 4,864, which take 350 µs each of 70 % of a core.
+  t.strictSame(rows(text, 1)[1], ['512 MiB', '64 MiB', '4,800', '—', '2.43 s', '—'])
+  t.strictSame(rows(text, 1).at(-1)?.slice(0, 3), ['2 GiB', '256 MiB', '35,000'])
   t.equal(sizingText([entry('return', 'carillon-chat', { took: 1 })]), '')
 })
 
