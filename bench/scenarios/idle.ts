@@ -23,6 +23,7 @@ export const idle: Scenario = {
   takes: ({ peer, namespace }) => peer.name !== 'carillon' || namespace === 'chat',
   measures: [
     { key: 'bytes', label: 'Memory a connection', unit: 'bytes', better: 'less' },
+    { key: 'raw', label: 'Before collecting', unit: 'bytes', better: 'less' },
     { key: 'base', label: 'Process without any', unit: 'MiB', better: 'less' }
   ],
   async run (trial) {
@@ -42,8 +43,9 @@ export const idle: Scenario = {
     await Promise.all(Array.from({ length: PROCESSES }, async (_, i) => {
       expectReady(await startLoad(owner).open(readers(FIRST + i * share, share), UNDERWAY / PROCESSES), share)
     }))
+    const raw = (rssOf(cluster.pids) - before) / (share * PROCESSES)
     const bytes = (await settled(scene) - before) / (share * PROCESSES)
-    return { bytes, base: (before - FIRST * bytes) / 2 ** 20 }
+    return { bytes, raw, base: (before - FIRST * bytes) / 2 ** 20 }
   }
 }
 
