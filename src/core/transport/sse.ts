@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { closes, type Close, type ControlFrame } from '../protocol.ts'
 import type { Message } from '../message.ts'
+import { descriptorOf, NONE, writeTo } from './direct.ts'
 import { Places } from './places.ts'
 import { whenDrained, type CursorFraming, type Transport } from './transport.ts'
 
@@ -99,6 +100,7 @@ export class SseTransport implements Transport {
   #response: ServerResponse | undefined
   /** The response, or the socket below it. */
   readonly #stream: Socket | ServerResponse
+  #descriptor = NONE
 
   /** @param response its head is written and flushed. */
   constructor (response: ServerResponse) {
@@ -116,12 +118,14 @@ export class SseTransport implements Transport {
 
   /** The socket that it writes to is its own from here on, and the response is not needed any more. */
   own (): void {
-    if (this.direct) this.#response = undefined
+    if (!this.direct) return
+    this.#response = undefined
+    this.#descriptor = descriptorOf(this.#stream)
   }
 
   write (bytes: Buffer): void {
     // After the end a write would be an error, and a message can always be on its way when a stream ends.
-    if (this.#response?.writableEnded !== true && this.#stream.writable) this.#stream.write(bytes)
+    if (this.#response?.writableEnded !== true) writeTo(this.#stream, this.#descriptor, bytes)
   }
 
   /** Writes text of the stream as it is. */

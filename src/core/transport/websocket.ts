@@ -3,6 +3,7 @@ import type { Connection } from '../connection.ts'
 import type { Close, ControlFrame } from '../protocol.ts'
 import type { Message } from '../message.ts'
 import { deflateFraming } from './deflate.ts'
+import { descriptorOf, NONE, writeTo } from './direct.ts'
 import { FrameReader, type FrameLimits } from './frames.ts'
 import { headerLength, writeFrame } from './server-frame.ts'
 import { whenDrained, type Framing, type Transport } from './transport.ts'
@@ -53,6 +54,7 @@ export interface WebSocketOptions extends FrameLimits {
 export class WebSocketTransport extends FrameReader implements Transport {
   readonly #options: WebSocketOptions
   #socket!: Socket
+  #descriptor = NONE
   #connection: Connection | undefined
   #events: SocketEvents | undefined
   /** What its end is reported with. */
@@ -88,6 +90,7 @@ export class WebSocketTransport extends FrameReader implements Transport {
     socket[kTransport] = this
     socket.setTimeout(0)
     socket.setNoDelay()
+    this.#descriptor = descriptorOf(socket)
     if (head.length > 0) socket.unshift(head)
     socket.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
   }
@@ -104,9 +107,7 @@ export class WebSocketTransport extends FrameReader implements Transport {
   pause (): void { this.#socket.pause() }
   resume (): void { this.#socket.resume() }
 
-  write (bytes: Buffer): void {
-    if (this.#socket.writable) this.#socket.write(bytes)
-  }
+  write (bytes: Buffer): void { writeTo(this.#socket, this.#descriptor, bytes) }
 
   send (frame: ControlFrame): void {
     const payload = Buffer.from(JSON.stringify(frame))
