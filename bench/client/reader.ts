@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import { readSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
+import { descriptorOf, NONE } from '../../src/core/transport/direct.ts'
 import type { Client, Dialect } from './dialects.ts'
 import { EventScanner, FrameScanner, type Ear } from './frames.ts'
 import type { Room } from './room.ts'
@@ -59,6 +61,8 @@ export class Reader implements Client, Ear {
   #settled = false
   #ready = false
   #left = false
+  /** Of the socket, while it is only read by {@link collect}. */
+  #descriptor = NONE
 
   constructor (options: ReaderOptions) {
     const { dialect, port, channels, user, position } = options
@@ -111,6 +115,37 @@ export class Reader implements Client, Ear {
   leave (): void {
     this.#left = true
     this.#socket.resetAndDestroy()
+  }
+
+  /** Whether it can be left to a sweep: nobody waits for what it hears, and whether something is due can be told. */
+  get patient (): boolean { return !this.#options.sampled && !this.paces && this.#options.room !== undefined }
+  /** Whether messages were sent that it has not heard. */
+  get due (): boolean { return this.last < (this.#options.room?.sent ?? 0) }
+
+  /** From now on the event loop does not look at the socket; {@link collect} reads it, until {@link wake}. */
+  rest (): void {
+    this.#descriptor = descriptorOf(this.#socket)
+    if (this.#descriptor !== NONE) this.#socket.pause()
+  }
+
+  /** Reads what has come. How a connection ends is heard by the stream. */
+  collect (): void {
+    if (this.#descriptor === NONE || this.#socket.destroyed) return
+    try {
+      for (let size = shared.length; size === shared.length;) {
+        size = readSync(this.#descriptor, shared)
+        if (size === 0) return this.wake()
+        this.#take(shared.subarray(0, size))
+      }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') this.wake()
+    }
+  }
+
+  wake (): void {
+    if (this.#descriptor === NONE) return
+    this.#descriptor = NONE
+    this.#socket.resume()
   }
 
   heard (count: number, seq: number, at: number): void {

@@ -6,6 +6,7 @@ import type { Calls, CaughtUp, Load, Loaded, Opened, Readers } from './plan.ts'
 import { Poster } from './poster.ts'
 import { Reader, type Crowd } from './reader.ts'
 import { Room } from './room.ts'
+import { Sweep } from './sweep.ts'
 
 /*
  * One load process: many readers and those who publish to them, on one thread. Started by fleet.ts, which tells it what to do.
@@ -39,13 +40,12 @@ const calls: Calls = {
     crowd.latencies = []
     const began = performance.now()
     const cpu = process.cpuUsage()
-    if ('rate' in pace) {
-      await spaced(chosen, pace.rate, seconds)
-    } else {
-      for (const room of chosen) room.keep(pace.flight)
-      await sleep(seconds * 1000)
-      for (const room of chosen) room.rest()
-    }
+    if ('flight' in pace) for (const room of chosen) room.keep(pace.flight)
+    const sweep = new Sweep(readers.filter(({ patient }) => patient))
+    if ('rate' in pace) await spaced(chosen, pace.rate, seconds)
+    else await sleep(seconds * 1000)
+    for (const room of chosen) room.rest()
+    sweep.end()
     const expected = (): number => chosen.reduce((sum, { sent, readers }, i) => sum + (sent - (sentBefore[i] ?? 0)) * readers.length, 0)
     await arrived(() => crowd.counts.heard - heardBefore >= expected())
     const { user, system } = process.cpuUsage(cpu)
