@@ -1,5 +1,6 @@
 import type { Position, WelcomeFrame } from '../../src/core/protocol.ts'
 import type { Ask, End, EntryFrame, Frame, Link, TransportName } from '../transports/transport.ts'
+import { Questions, type Asked } from './questions.ts'
 import type { ShareHost, Subscribe, Word } from './words.ts'
 
 /** One link of one tab. */
@@ -22,10 +23,6 @@ export interface UpstreamHost {
   spread (upstream: Upstream, frame: EntryFrame): void
 }
 
-/** Commands that wait for their answers at once: the service counts those of all tabs as one connection's. */
-const IN_FLIGHT = 32
-/** After that long nobody waits for the answer any more; ms. */
-const FORGOTTEN = 15_000
 /** How long an unsubscribe may take, where it is not answered; ms. */
 const LEAVING = 2000
 const WELCOME = 3000
@@ -34,14 +31,6 @@ const TOO_LARGE = 1009
 
 /** Messages that are asked for at once for a tab that has missed some. */
 const PAGE = 256
-
-interface Asked {
-  readonly member: Member | undefined
-  readonly command: Ask
-  at: number
-  /** Takes the answer, where it is not for the member as it is. */
-  readonly then?: (frame: Frame) => void
-}
 
 /**
  * One connection that carries the links of many tabs. What a tab asks goes on under an id of this connection. A channel is subscribed once:
@@ -59,8 +48,7 @@ export class Upstream {
   readonly #places = new Map<string, { epoch: string | undefined, offset: number }>()
   /** What is to be done with a channel, one after the other; the first is under way. */
   readonly #doing = new Map<string, Asked[]>()
-  readonly #asked = new Map<number, Asked>()
-  readonly #waiting: Asked[] = []
+  readonly #questions = new Questions(command => this.#link?.send(command))
   /** Whose position was lost: the gap that follows is theirs alone. */
   readonly #gaps = new Map<string, Member>()
   /** Whose channels it is opened with. */
@@ -68,7 +56,6 @@ export class Upstream {
   #link: Link | undefined
   #closed = false
   readonly #timer: ReturnType<typeof setTimeout>
-  #id = 0
 
   constructor (number: number, first: Member, others: readonly string[], { http, tokens, WebSocket, openers }: ShareHost, host: UpstreamHost) {
     this.number = number
@@ -80,15 +67,14 @@ export class Upstream {
       const asked = { member: first, command, at: Date.now() }
       first.channels.add(command.channel)
       this.#doing.set(command.channel, [asked])
-      this.#asked.set(++this.#id, asked)
-      return { ...command, id: this.#id }
+      return { ...command, id: this.#questions.add(asked) }
     })
     for (const channel of others) {
       if (this.#doing.has(channel)) continue
-      const asked: Asked = { member: undefined, command: { type: 'subscribe', id: ++this.#id, channel }, at: Date.now() }
+      const command: Subscribe = { type: 'subscribe', id: 0, channel }
+      const asked = { member: undefined, command, at: Date.now() }
       this.#doing.set(channel, [asked])
-      this.#asked.set(this.#id, asked)
-      wishes.push(asked.command as Subscribe)
+      wishes.push({ ...command, id: this.#questions.add(asked) })
     }
     this.#first = first
     this.#timer = setTimeout(() => this.#end({ message: `no welcome over ${name}` }), name === 'poll' ? WELCOME_POLL : WELCOME)
@@ -126,7 +112,7 @@ export class Upstream {
       this.#do({ member: undefined, command, at: 0 })
     } else {
       // Other tabs are to hear it: the publisher's own leaves it out by its id.
-      this.#forward({ member, command: command.type === 'publish' ? { ...command, echo: undefined } : command, at: 0 })
+      this.#questions.ask({ member, command: command.type === 'publish' ? { ...command, echo: undefined } : command, at: 0 })
     }
   }
 
@@ -177,7 +163,7 @@ export class Upstream {
       if (command.type === 'subscribe') {
         if (member !== undefined && this.members.has(member) && member.channels.has(channel)) {
           const { id, epoch, offset = 0 } = command
-          if (place === undefined) return this.#forward(asked)
+          if (place === undefined) return this.#questions.ask(asked)
           if (epoch !== undefined && (epoch !== place.epoch || offset < place.offset)) return this.#catchUp(member, command, { epoch, offset }, [])
           const here = place.epoch === undefined ? {} : { epoch: place.epoch, offset: place.offset }
           this.#tell(member, { type: 'subscribed', id, channel, ...here, ...epoch !== undefined && { recovered: true, replay: 0 } })
@@ -186,7 +172,7 @@ export class Upstream {
         this.#places.delete(channel)
         asked.at = Date.now()
         setTimeout(() => { if (this.#doing.get(channel)?.[0] === asked) this.#done(channel) }, LEAVING)
-        return this.#link?.send({ type: 'unsubscribe', id: ++this.#id, channel })
+        return this.#link?.send({ type: 'unsubscribe', id: this.#questions.nextId, channel })
       }
       queue.shift()
     }
@@ -213,28 +199,7 @@ export class Upstream {
       }
       this.#done(channel)
     }
-    this.#forward({ member, command: { type: 'history', id, channel, epoch, offset, limit: PAGE }, at: 0, then })
-  }
-
-  #forward (asked: Asked): void {
-    const now = Date.now()
-    for (const [id, { at }] of this.#asked) if (at < now - FORGOTTEN) this.#asked.delete(id)
-    if (this.#asked.size >= IN_FLIGHT) {
-      this.#waiting.push(asked)
-      return
-    }
-    asked.at = now
-    this.#asked.set(++this.#id, asked)
-    this.#link?.send({ ...asked.command, id: this.#id })
-  }
-
-  #take (id: unknown): Asked | undefined {
-    const asked = this.#asked.get(id as number)
-    if (asked === undefined) return
-    this.#asked.delete(id as number)
-    const next = this.#waiting.shift()
-    if (next !== undefined) this.#forward(next)
-    return asked
+    this.#questions.ask({ member, command: { type: 'history', id, channel, epoch, offset, limit: PAGE }, at: 0, then })
   }
 
   #frame (frame: Frame): void {
@@ -268,7 +233,7 @@ export class Upstream {
         for (const { channels } of this.members) channels.delete(frame.channel)
         return
     }
-    const asked = this.#take('id' in frame ? frame.id : frame.type === 'subscribed' ? this.#askedFor(frame.channel) : undefined)
+    const asked = this.#questions.take('id' in frame ? frame.id : frame.type === 'subscribed' ? this.#questions.forChannel(frame.channel) : undefined)
     if (asked?.then !== undefined) return asked.then(frame)
     if (frame.type === 'subscribed') this.#subscribed(frame, asked)
     if (asked !== undefined) {
@@ -281,14 +246,9 @@ export class Upstream {
     else if (frame.type === 'expiring' || (frame.type === 'error' && frame.id === undefined)) this.#tell(this.members.values().next().value, frame)
   }
 
-  /** The command that asked for a channel, which not every transport says in its answer. */
-  #askedFor (channel: string): number | undefined {
-    for (const [id, { command }] of this.#asked) if (command.type === 'subscribe' && command.channel === channel) return id
-  }
-
   /** Answers whether somebody had asked for the channel. */
   #refused (frame: Extract<Frame, { type: 'unsubscribed' }>): boolean {
-    const asked = this.#take(this.#askedFor(frame.channel))
+    const asked = this.#questions.take(this.#questions.forChannel(frame.channel))
     if (asked === undefined) return false
     asked.member?.channels.delete(frame.channel)
     this.#tell(asked.member, { ...frame, id: asked.command.id })
@@ -314,13 +274,13 @@ export class Upstream {
 
   #end (end: End): void {
     if (this.#closed) return
-    const sizes = Array.from(this.#asked.values(), ({ member, command }) => ({ member, size: JSON.stringify(command).length })).sort((a, b) => b.size - a.size)
+    const { largest } = this.#questions
     const members = [...this.members]
     this.close()
     this.#host.ended(this, end)
     for (const member of members) {
       // Whose message it was is not told: it must have been the largest.
-      const innocent = end.code === TOO_LARGE && member !== sizes[0]?.member
+      const innocent = end.code === TOO_LARGE && member !== largest?.member
       member.tell({ up: this.number, ended: innocent ? { message: end.message, again: true } : end })
     }
   }
