@@ -119,8 +119,8 @@ export class Reader implements Client, Ear {
 
   /** Whether it can be left to a sweep: nobody waits for what it hears, and whether something is due can be told. */
   get patient (): boolean { return !this.#options.sampled && !this.paces && this.#options.room !== undefined }
-  /** Whether messages were sent that it has not heard. */
-  get due (): boolean { return this.last < (this.#options.room?.sent ?? 0) }
+  /** Whether there may be messages that it has not heard. */
+  get due (): boolean { return this.last < (this.#options.room?.due ?? 0) }
 
   /** From now on the event loop does not look at the socket; {@link collect} reads it, until {@link wake}. */
   rest (): void {

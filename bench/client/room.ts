@@ -14,6 +14,8 @@ export class Room {
   poster: Poster | undefined
   readonly #crowd: Crowd
   #pacers: Reader[] = []
+  /** Number of the last message that has arrived. */
+  #done = 0
   #publish: (messages: readonly string[], first: number) => void = () => { throw new Error(`nobody publishes in ${this.name}`) }
   #texts: readonly string[] = ['']
 
@@ -21,6 +23,9 @@ export class Room {
     this.name = name
     this.#crowd = crowd
   }
+
+  /** Number of the last message that there may be to read: as long as its arrival paces the channel, no reader need look for what only is on its way. */
+  get due (): number { return this.flight > 0 ? this.#done : this.sent }
 
   /** Who publishes here: a reader over its own WebSocket, or requests. Ids make each message one that is accepted once. */
   prepare ({ text, ids, poster, lifelike = false }: { text: number, ids: boolean, poster: Poster | undefined, lifelike?: boolean }): void {
@@ -43,6 +48,7 @@ export class Room {
     this.#pacers = [...last.values()]
     for (const reader of this.#pacers) reader.paces = true
     this.flight = flight
+    this.#done = this.sent
     this.send(flight)
   }
 
@@ -52,8 +58,8 @@ export class Room {
   }
 
   heard (): void {
-    const done = this.#pacers.reduce((least, { last }) => Math.min(least, last), Infinity)
-    const free = this.flight - (this.sent - done)
+    this.#done = this.#pacers.reduce((least, { last }) => Math.min(least, last), Infinity)
+    const free = this.flight - (this.sent - this.#done)
     if (free > 0) this.send(free)
   }
 
