@@ -103,8 +103,7 @@ export class Connection implements Reader {
       this.close(closes.tooSlow)
       return false
     }
-    transport.write(bytes)
-    const left = transport.buffered
+    const left = transport.write(bytes)
     if (left > 0 || waiting > 0) backlog.note(this, left)
     return true
   }

@@ -39,9 +39,10 @@ export class RecordingTransport implements Transport {
     this.kind = framing.kind
   }
 
-  write (bytes: Buffer): void {
+  write (bytes: Buffer): number {
     this.written.push(bytes)
     if (this.stuck) this.buffered += bytes.length
+    return this.buffered
   }
 
   send (frame: ControlFrame): void {

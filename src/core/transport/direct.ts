@@ -21,15 +21,17 @@ export function descriptorOf (stream: Writable): number {
  * rest waits in order, and there errors are heard. `bytesWritten` of the socket counts only what went through the stream, and a timeout
  * of it is not put off: it must have none.
  * @param descriptor as {@link descriptorOf} gave it. It is the stream's as long as that can be written to.
+ * @returns bytes that wait in the stream then
  */
-export function writeTo (stream: Writable, descriptor: number, bytes: Buffer): void {
-  if (!stream.writable) return
+export function writeTo (stream: Writable, descriptor: number, bytes: Buffer): number {
+  if (!stream.writable) return 0
   let taken = 0
   if (descriptor !== NONE && stream.writableLength === 0) {
     try {
       taken = writeSync(descriptor, bytes)
     } catch {}
-    if (taken === bytes.length) return
+    if (taken === bytes.length) return 0
   }
   stream.write(taken === 0 ? bytes : bytes.subarray(taken))
+  return stream.writableLength
 }

@@ -52,11 +52,12 @@ export class PollTransport implements Transport {
   /** The messages so far, as the inside of a JSON list. */
   get messages (): string { return this.#parts.join('').slice(0, -1) }
 
-  write (bytes: Buffer): void {
+  write (bytes: Buffer): number {
     this.#parts.push(bytes.toString())
     this.#length += bytes.length
     this.#moved()
     this.#heard()
+    return 0
   }
 
   send (frame: ControlFrame): void {

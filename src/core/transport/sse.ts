@@ -123,9 +123,9 @@ export class SseTransport implements Transport {
     this.#descriptor = descriptorOf(this.#stream)
   }
 
-  write (bytes: Buffer): void {
+  write (bytes: Buffer): number {
     // After the end a write would be an error, and a message can always be on its way when a stream ends.
-    if (this.#response?.writableEnded !== true) writeTo(this.#stream, this.#descriptor, bytes)
+    return this.#response?.writableEnded === true ? 0 : writeTo(this.#stream, this.#descriptor, bytes)
   }
 
   /** Writes text of the stream as it is. */

@@ -55,8 +55,8 @@ export interface Transport {
   framing: Framing
   /** Bytes that the reader has not taken yet and that wait in this process. The kernel's own buffers come on top. */
   readonly buffered: number
-  /** Writes bytes made by {@link framing}; they may be shared with other readers and are never changed. */
-  write (bytes: Buffer): void
+  /** Writes bytes made by {@link framing}; they may be shared with other readers and are never changed. Answers what is {@link buffered} then. */
+  write (bytes: Buffer): number
   /** Writes one frame for this reader alone. */
   send (frame: ControlFrame): void
   /** Calls back, once, when the reader has taken what is buffered, or is gone. */

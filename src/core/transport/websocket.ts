@@ -107,7 +107,7 @@ export class WebSocketTransport extends FrameReader implements Transport {
   pause (): void { this.#socket.pause() }
   resume (): void { this.#socket.resume() }
 
-  write (bytes: Buffer): void { writeTo(this.#socket, this.#descriptor, bytes) }
+  write (bytes: Buffer): number { return writeTo(this.#socket, this.#descriptor, bytes) }
 
   send (frame: ControlFrame): void {
     const payload = Buffer.from(JSON.stringify(frame))
@@ -136,7 +136,10 @@ export class WebSocketTransport extends FrameReader implements Transport {
     if (this.#timer !== undefined) return
     // RFC 6455 §5.5.3: of pings that could not be answered yet, the last one is enough.
     const waits = this.#pong !== undefined
-    if (!waits && !this.#socket.writableNeedDrain) return this.write(control(PONG, payload))
+    if (!waits && !this.#socket.writableNeedDrain) {
+      this.write(control(PONG, payload))
+      return
+    }
     this.#pong = Buffer.from(payload)
     if (waits) return
     this.drained(() => {
