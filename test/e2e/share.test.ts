@@ -214,10 +214,10 @@ t.test('a leading tab that does not answer is not waited for, and follows when i
   const service = await startService(t)
   const { pages } = await openTabs(t, service, 3)
   const [leader, ...others] = pages as [Page, Page, Page]
-  const stuck = run(leader, 'const until = Date.now() + 14000; while (Date.now() < until);')
-  for (const page of others) {
-    await run(page, "await channel.publish('message', 'meanwhile')")
-  }
+  let over = false
+  const stuck = run(leader, 'const until = Date.now() + 20000; while (Date.now() < until);').then(() => { over = true })
+  for (const page of others) await run(page, "await channel.publish('message', 'meanwhile')")
+  t.equal(over, false, 'the others went on meanwhile')
   await stuck
   await publish(service, 'after')
   for (const page of pages) t.match(await after(page, 3, 'all messages'), { heard: ['meanwhile', 'meanwhile', 'after'], gaps: 0, errors: [] })
