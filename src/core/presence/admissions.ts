@@ -43,7 +43,7 @@ export class Admissions {
     })
     let outcomes: Outcome[]
     try {
-      const [answer] = await broker.run([names.steps(until, steps, { instance, on: newcomers.map(({ own }) => idOf(own)) })])
+      const [answer] = await broker.run([names.steps(until, steps, { instance })])
       outcomes = outcomesOf(answer, steps.length)
     } catch (error) {
       teller.hold()

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { script, SENDING, STANDING_TTL, type Call, logKeys } from '../broker/scripts.ts'
+import { script, SENDING, STANDING_TTL, type Call } from '../broker/scripts.ts'
 import { envelopeHead, type Publication } from '../message.ts'
 import { GRACE } from './presence.ts'
 import type { Step } from './steps.ts'
@@ -49,41 +49,36 @@ export class Names {
   seen (key: string): string { return `${this.#prefix}:{${key}}:seen` }
 
   enter (spot: Spot, message: Publication | undefined, { connection, user, since, transport, info, max, policy }: Entering): Step {
-    return this.#step('enter', spot, message, [connection, user, Math.trunc(since), transport, info, max, policy])
+    return this.#step('enter', spot, message, `${connection}\t${user}\t${Math.trunc(since)}\t${transport}\t${info}\t${max}\t${policy}`)
   }
 
-  exit (spot: Spot, message: Publication | undefined, { connection, how, seen, instance = '' }: Leaving): Step {
-    return this.#step('exit', spot, message, [connection, how, seen ?? '', instance])
+  exit (spot: Spot, message: Publication | undefined, { connection, how, seen, instance = '', user = '' }: Leaving): Step {
+    return this.#step('exit', spot, message, `${connection}\t${how}\t${seen ?? ''}\t${instance}\t${user}`)
   }
 
   settle (spot: Spot, message: Publication | undefined, user: string): Step {
-    return this.#step('settle', spot, message, [user])
+    return this.#step('settle', spot, message, user)
   }
 
-  /** Takes steps, after it has put entries on an instance's list, or taken them off, and has had places looked at after the grace. See steps.lua. */
-  steps (until: number, steps: readonly Step[], { instance = '', on = [], off = [], noted = [] }: Listing = {}): Call {
-    const keys = [this.index(instance), this.leaves]
-    const args: Array<string | number> = [until, instance, GRACE, GRACE + MARGIN, on.length, noted.length, off.length, ...on, ...noted, ...off]
-    for (const step of steps) {
-      keys.push(...step.keys)
-      args.push(...step.args)
+  /** Takes steps, after it has put those who enter on their instance's list, or taken entries off it, and has had places looked at after the grace. See steps.lua. */
+  steps (until: number, steps: readonly Step[], { instance = '', off = [] }: Listing = {}): Call {
+    return {
+      script: stepsScript,
+      keys: [this.index(instance), this.leaves],
+      args: [until, instance, GRACE, GRACE + MARGIN, this.#prefix, steps.join(''), ...off]
     }
-    return { script: stepsScript, keys, args }
   }
 
   release (again: string, places: readonly string[]): Call {
     return { script: releaseScript, keys: [this.leaves], args: [again, ...places] }
   }
 
-  #step (what: string, spot: Spot, message: Publication | undefined, takes: ReadonlyArray<string | number>): Step {
-    const keys = [this.connections(spot), this.users(spot)]
-    if (spot.own) keys.push(this.seen(spot.key))
-    const own = spot.own ? 'own' : ''
-    if (message === undefined) return { keys, args: [what, own, '', ...takes] }
+  /** One text, since many short arguments cost more than all else about a step. No field holds a control character: JSON texts, keys and names have none. */
+  #step (what: string, { own, key }: Spot, message: Publication | undefined, takes: string): Step {
+    const place = `${what}\t${own ? 'o' : 'c'}\t${key}`
+    if (message === undefined) return `${place}\t\t\t\t\t\t\t${takes}\t\n`
     const { event, rest, log: { size, ttl } = { size: 0, ttl: 0 } } = message
-    const { standing, log } = logKeys(this.#prefix, spot.key)
-    keys.push(standing, log)
-    return { keys, args: [what, own, event, `${this.#prefix}:m:${spot.key}`, envelopeHead(message), rest, size, ttl, Math.max(STANDING_TTL, ttl), ...takes] }
+    return `${place}\t${event}\t${envelopeHead(message)}\t${rest}\t${size}\t${ttl}\t${Math.max(STANDING_TTL, ttl)}\t${takes}\t\n`
   }
 }
 
@@ -104,16 +99,16 @@ export interface Leaving {
   readonly how: 'exit' | 'lost' | 'swept'
   readonly seen?: number
   readonly instance?: string
+  /** Of one that is lost: the user, whose place is looked at after the grace. */
+  readonly user?: string
 }
 
 /** What steps come with. */
 export interface Listing {
   /** Of whose entries it is, and whose those are who enter. */
   readonly instance?: string
-  readonly on?: readonly string[]
+  /** Entries to take off its list, as {@link joined} makes them. */
   readonly off?: readonly string[]
-  /** Places that users may leave with these steps. */
-  readonly noted?: readonly string[]
 }
 
 /** A spot and what is in it, as one text for sets: a connection, or a user's JSON. */

@@ -7,8 +7,8 @@ import type { Spot } from './scripts.ts'
 /** Most steps in one run of the script: Redis does nothing else meanwhile. */
 export const MOST_STEPS = 100
 
-/** What is to be done in one place, as a part of a run of steps.lua. */
-export interface Step { readonly keys: readonly string[], readonly args: ReadonlyArray<string | number> }
+/** What is to be done in one place, as a line of what steps.lua is given. */
+export type Step = string
 
 /** What a step came to. */
 export interface Outcome {

@@ -5,7 +5,7 @@ import { Pace } from '../pace.ts'
 import type { Announcer } from './keys.ts'
 import type { Lease } from './lease.ts'
 import type { PresenceSink } from './presence.ts'
-import { joined, type Names } from './scripts.ts'
+import type { Names } from './scripts.ts'
 import { inParts, outcomesOf, tally, type Outcome, type Step } from './steps.ts'
 import { idOf, userOf, type Wish, type Wishes } from './wishes.ts'
 
@@ -77,12 +77,7 @@ export class Teller {
     if (batch.length === 0 && off.length === 0) return
     const { name: instance, until } = lease
     const parts = inParts(batch)
-    const calls = parts.map((part, i) => names.steps(until, part.map(({ wish }) => this.#step(wish)), {
-      instance,
-      on: part.flatMap(({ wish, wanted }) => wanted ? [idOf(wish)] : []),
-      off: i === 0 ? off : [],
-      noted: part.flatMap(({ wish, wanted, how }) => !wanted && how === 'lost' ? [joined(wish, userOf(wish))] : [])
-    }))
+    const calls = parts.map((part, i) => names.steps(until, part.map(({ wish }) => this.#step(wish)), { instance, off: i === 0 ? off : [] }))
     for (const { wish, wanted } of batch) {
       wish.told = true
       // From here on the others may hear that it has gone, so that its coming back is news.
@@ -119,8 +114,8 @@ export class Teller {
 
   #step (wish: Wish): Step {
     const { names, announcer } = this.#options
-    const { own, occupant: { user, connection, transport }, info, limit, since, known } = wish
-    if (!wish.wanted) return names.exit(wish, announcer.of('went', own, wish, user), { connection, how: wish.how })
+    const { own, occupant: { user, connection, transport }, info, limit, since, known, how } = wish
+    if (!wish.wanted) return names.exit(wish, announcer.of('went', own, wish, user), { connection, how, user: how === 'lost' ? userOf(wish) : '' })
     const message = known ? undefined : announcer.of('came', own, wish, user, info === '' ? undefined : JSON.parse(info))
     return names.enter(wish, message, { connection, user: userOf(wish), since, transport, info, max: limit?.max ?? 0, policy: 'reject' })
   }

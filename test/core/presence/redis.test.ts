@@ -6,7 +6,7 @@ import { silent } from '../../../src/core/observer.ts'
 import { Announcer, roomOf } from '../../../src/core/presence/keys.ts'
 import type { Lease } from '../../../src/core/presence/lease.ts'
 import { GRACE } from '../../../src/core/presence/presence.ts'
-import { joined, Names } from '../../../src/core/presence/scripts.ts'
+import { Names } from '../../../src/core/presence/scripts.ts'
 import { Sweeper } from '../../../src/core/presence/sweeper.ts'
 import { listen, occupant, ownKey, presenceContract, room, UNLIMITED } from '../../contracts/presence.ts'
 import { redisInstance } from '../../support/broker.ts'
@@ -159,7 +159,7 @@ t.test('a dead instance is swept once, wherever those who sweep it are stopped',
     for (const { own, keyOf } of spots) {
       const steps = (instance: string, of: typeof users): Call => names.steps(soon(), of.map(({ connection, user, since }) =>
         names.enter({ own, key: keyOf(user) }, undefined, { connection, user: JSON.stringify(user), since, transport: 'sse', info: '', max: 0, policy: 'reject' })
-      ), { instance, on: of.map(({ connection, user }) => joined({ own, key: keyOf(user) }, connection)) })
+      ), { instance })
       await broker.run([steps(name, users)])
       // One of them is on an instance that lives.
       await broker.run([steps('other.1', users.slice(0, 1))])

@@ -2,7 +2,8 @@ import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { RedisBroker } from '../../../src/core/broker/redis.ts'
 import type { Call } from '../../../src/core/broker/scripts.ts'
-import { Names, type Entering } from '../../../src/core/presence/scripts.ts'
+import { announcement, publication } from '../../../src/core/message.ts'
+import { entryOf, joined, Names, placeOf, type Entering } from '../../../src/core/presence/scripts.ts'
 import { MOST_STEPS, outcomesOf, take, type Step } from '../../../src/core/presence/steps.ts'
 import { occupant, ownKey, room, UNLIMITED } from '../../contracts/presence.ts'
 import { redisInstance } from '../../support/broker.ts'
@@ -57,20 +58,59 @@ t.test('what Redis refuses one is no matter of those before it and after it', as
   t.match(outcomes[1]?.failure, /WRONGTYPE/)
 })
 
+t.test('who enters is on the list of the instance, and a place that somebody is lost from is noted', async t => {
+  const { broker, admin } = await start(t)
+  const own = { own: true, key: ownKey('ann') }
+  const ann = names.enter(own, undefined, { connection: 'a', user: '"ann"', since: 1, transport: 'sse', info: '', max: 1, policy: 'reject' })
+  await take(broker, [ann, enter('/chat:a', 'a'), enter('/chat:a', 'b')], part => names.steps(soon(), part, { instance: 'i.1' }))
+  t.strictSame((await admin.smembers(names.index('i.1'))).sort(), [joined(spot('/chat:a'), 'a'), joined(spot('/chat:a'), 'b'), joined(own, 'a')].sort())
+  const steps = [names.exit(spot('/chat:a'), undefined, { connection: 'a', how: 'lost', user: '"a"' }), exit('/chat:a', 'b')]
+  await take(broker, steps, part => names.steps(soon(), part, { off: [joined(own, 'a')] }))
+  t.strictSame(await admin.zrange(names.leaves, '0', '-1'), [joined(spot('/chat:a'), '"a"')])
+  await broker.run([names.steps(soon(), [], { instance: 'i.1', off: [joined(own, 'a'), joined(spot('/chat:a'), 'b')] })])
+  t.strictSame(await admin.smembers(names.index('i.1')), [joined(spot('/chat:a'), 'a')])
+})
+
+t.test('fields of a step arrive as they are, whatever a user says', async t => {
+  const { broker, admin } = await start(t)
+  const user = JSON.stringify('a\tb\nc;d\0é😀')
+  const info = JSON.stringify({ text: 'a\tb\n;\u2028😀', lone: '\ud800' })
+  t.strictSame((await take(broker, [enter('/chat:a', 'a', { user, info }), enter('/chat:a', 'b')], part => names.steps(soon(), part, { instance: 'i.1' }))).map(({ word }) => word), ['in', 'in'])
+  const members = await admin.hgetall(names.users(spot('/chat:a')))
+  t.strictSame(Object.keys(members).sort(), ['"b"', user].sort())
+  t.equal(placeOf(members[user] ?? '').info, info)
+  t.equal(entryOf(await admin.hget(names.connections(spot('/chat:a')), 'a') ?? '').user, user)
+})
+
+t.test('what runs announce in a channel with a log is numbered on and on', async t => {
+  const { broker } = await start(t)
+  const log = { size: 10, ttl: 60_000 }
+  for (const user of ['a', 'b']) {
+    const message = announcement({ type: 'join', channel: 'chat:a', user, at: Date.now(), log })
+    const step = names.enter(spot('/chat:a'), message, { connection: user, user: JSON.stringify(user), since: 1, transport: 'sse', info: '', max: 0, policy: 'reject' })
+    t.match(await take(broker, [step], part => names.steps(soon(), part, { instance: 'i.1' })), [{ word: 'in', announced: true }])
+  }
+  const { position } = await broker.publish('/chat:a', publication({ channel: 'chat:a', fallbackId: 'i', event: 'news', data: 1, at: Date.now(), log }))
+  t.equal(position?.offset, 3)
+  const { offset, messages } = await broker.read('/chat:a', 0, 10)
+  t.equal(offset, 3)
+  t.strictSame(messages.map(({ event, position }) => [event, position?.offset]), [['$join', 1], ['$join', 2], ['news', 3]])
+})
+
 t.test('who is not on the list does not enter, and who is not noted is not lost', async t => {
   const { broker, admin } = await start(t)
   await take(broker, [enter('/chat:a', 'a'), enter('/chat:a', 'b')], part => names.steps(soon(), part, { instance: 'i.1' }))
   await admin.set(names.index('i.1'), 'of another kind')
   await admin.set(names.leaves, 'of another kind')
-  const steps = [enter('/chat:a', 'c'), names.exit(spot('/chat:a'), undefined, { connection: 'a', how: 'lost' }), exit('/chat:a', 'b')]
-  const outcomes = await take(broker, steps, part => names.steps(soon(), part, { instance: 'i.1', on: ['c'], noted: ['a'] }))
+  const steps = [enter('/chat:a', 'c'), names.exit(spot('/chat:a'), undefined, { connection: 'a', how: 'lost', user: '"a"' }), exit('/chat:a', 'b')]
+  const outcomes = await take(broker, steps, part => names.steps(soon(), part, { instance: 'i.1' }))
   t.strictSame(outcomes.map(({ word }) => word), ['failed', 'failed', 'out'])
   t.strictSame(await admin.hkeys(names.connections(spot('/chat:a'))), ['a'])
 })
 
 t.test('a run that comes too late does nothing', async t => {
   const { broker, admin } = await start(t)
-  const outcomes = await take(broker, [enter('/chat:a', 'a'), enter('/chat:a', 'b')], part => names.steps(Date.now() - 1000, part, { instance: 'i.1', on: ['a', 'b'] }))
+  const outcomes = await take(broker, [enter('/chat:a', 'a'), enter('/chat:a', 'b')], part => names.steps(Date.now() - 1000, part, { instance: 'i.1' }))
   t.strictSame(outcomes.map(({ word }) => word), ['late', 'late'])
   t.strictSame(await admin.keys('*{/chat:a}*'), [])
   t.equal(await admin.exists(names.index('i.1')), 0)
