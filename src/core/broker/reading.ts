@@ -35,11 +35,11 @@ export class Reading {
   constructor (options: ReadingOptions) { this.#options = options }
 
   /** Reads a part of a log, or where it stands, as the broker promises it. */
-  async read (key: string, after: number | undefined, limit: number): Promise<Page> {
+  read (key: string, after: number | undefined, limit: number): Promise<Page> {
     const { witness, ask } = this.#options
     const known = witness.known(key)
-    if (after !== undefined) return await ask(async redis => await this.#accounted(redis, key, known, after, limit, await this.#one(redis, key, after, limit)))
-    return await new Promise((resolve, reject) => {
+    if (after !== undefined) return ask(async redis => await this.#accounted(redis, key, known, after, limit, await this.#one(redis, key, after, limit)))
+    return new Promise((resolve, reject) => {
       this.#gathered.push({ key, known, resolve, reject })
       this.#pace.schedule()
     })
@@ -56,13 +56,12 @@ export class Reading {
     try {
       await this.#options.ask(async redis => {
         const found = await this.#standings(redis, asked.map(({ key }) => key))
-        await Promise.all(asked.map(async ({ key, known, resolve, reject }, i) => {
-          try {
-            const there = found?.[i] ?? await this.#one(redis, key, undefined, 0)
-            resolve(await this.#accounted(redis, key, known, undefined, 0, there))
-          } catch (error) {
-            reject(unavailable('The broker did not answer.', reasonOf(error)))
-          }
+        // At once where it is as it should be, which is the rule.
+        await Promise.all(asked.flatMap((one, i) => {
+          const there = found?.[i]
+          if (there === undefined || !this.#options.witness.agrees(one.key, one.known, there)) return [this.#ask(redis, one, there)]
+          one.resolve(there)
+          return []
         }))
       })
     } catch (error) {
@@ -70,15 +69,21 @@ export class Reading {
     }
   }
 
+  async #ask (redis: Redis, { key, known, resolve, reject }: Asked, there: Page | undefined): Promise<void> {
+    try {
+      resolve(await this.#accounted(redis, key, known, undefined, 0, there ?? await this.#one(redis, key, undefined, 0)))
+    } catch (error) {
+      reject(unavailable('The broker did not answer.', reasonOf(error)))
+    }
+  }
+
   /** Where logs stand; `undefined` when that has to be asked of each: one that Redis refuses must not be in the way of others. */
   async #standings (redis: Redis, keys: readonly string[]): Promise<Page[] | undefined> {
     if (keys.length === 1) return undefined
-    const names = keys.flatMap(key => {
-      const { standing, log } = logKeys(this.#options.prefix, key)
-      return [standing, log]
-    })
+    const { term, prefix } = this.#options
     try {
-      const lines = await evaluate(redis, standingsScript, names, [this.#options.term(), STANDING_TTL, ...keys.map(name)]) as Buffer
+      // One text, since many short arguments cost more than all else about it.
+      const lines = await evaluate(redis, standingsScript, [], [term(), STANDING_TTL, prefix, keys.map(key => `${name()} ${key}\n`).join('')]) as Buffer
       return lines.toString('latin1').split('\n').map(standing)
     } catch (error) {
       if (error instanceof Error && error.name === 'ReplyError') return undefined

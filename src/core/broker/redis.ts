@@ -110,17 +110,13 @@ export class RedisBroker implements Broker {
 
   publish (key: string, publication: Publication): Promise<Receipt> { return this.#outbox.publish(key, publication) }
 
-  async subscribe (key: string): Promise<void> {
-    await this.#subscriptions.subscribe(key)
-  }
+  subscribe (key: string): Promise<void> { return this.#subscriptions.subscribe(key) }
 
   async unsubscribe (key: string): Promise<void> {
     this.#subscriptions.unsubscribe(key)
   }
 
-  async read (key: string, after: number | undefined, limit: number): Promise<Page> {
-    return await this.#reading.read(key, after, limit)
-  }
+  read (key: string, after: number | undefined, limit: number): Promise<Page> { return this.#reading.read(key, after, limit) }
 
   async positions (keys: readonly string[]): Promise<Array<Position | undefined>> {
     const results = await this.ask(async redis => {
