@@ -39,7 +39,7 @@ export async function evaluate (redis: Redis, { lua, sha }: Script, keys: readon
   }
 }
 
-/** Runs scripts in one pipeline. Answers for each what it said, or its error; rejects when the connection is lost. */
+/** Runs scripts, several in one pipeline. Answers for each what it said, or its error. */
 export async function evaluateAll (redis: Redis, calls: readonly Call[]): Promise<unknown[]> {
   const answers = await send(redis, calls, new Set(calls.map(({ script }) => script)))
   const missed = [...answers.keys()].filter(i => answers[i] instanceof Error && answers[i].message.startsWith('NOSCRIPT'))
@@ -51,6 +51,12 @@ export async function evaluateAll (redis: Redis, calls: readonly Call[]): Promis
 }
 
 async function send (redis: Redis, calls: readonly Call[], known: Set<Script>): Promise<unknown[]> {
+  const [only] = calls
+  if (only !== undefined && calls.length === 1) {
+    const { script: { lua, sha }, keys, args } = only
+    const answer = known.has(only.script) ? redis.evalsha(sha, keys.length, ...keys, ...args) : redis.eval(lua, keys.length, ...keys, ...args)
+    return [await answer.catch((error: unknown) => error)]
+  }
   const pipeline = redis.pipeline()
   for (const { script, keys, args } of calls) {
     if (known.has(script)) pipeline.evalsha(script.sha, keys.length, ...keys, ...args)
