@@ -49,8 +49,8 @@ const reasons = new Map<unknown, string>([
  * are needed are required; and it caches nothing, since a cached answer outlives its token.
  */
 async function jwt (fastify: FastifyInstance, { key, issuer, audience, revoked = () => false }: JwtOptions): Promise<void> {
-  const keyring = key.kind === 'jwks' ? new Keyring({ fetchKeys: () => fetchKeys(key.url) }) : undefined
-  const fixed = key.kind === 'jwks' ? undefined : fixedKey(key)
+  const source = key.kind === 'jwks' ? new Keyring({ fetchKeys: () => fetchKeys(key.url) }) : fixedKey(key)
+  const fixed = source instanceof Keyring ? undefined : source
   const verifiers = new WeakMap<Verifying, (token: string) => TokenClaims>()
   const checks = {
     requiredClaims: ['sub', 'exp', ...(issuer === undefined ? [] : ['iss']), ...(audience === undefined ? [] : ['aud'])],
@@ -69,18 +69,18 @@ async function jwt (fastify: FastifyInstance, { key, issuer, audience, revoked =
   function verifyClaims (token: string): TokenClaims | Promise<TokenClaims> {
     const header = headerOf(token)
     if (header === undefined) throw invalid()
-    return keyring === undefined ? verify(token) : keyFor(header, keyring).then(key => verify(token, key))
+    return source instanceof Keyring ? keyFor(header, source).then(key => verify(token, key)) : verify(token, source)
   }
 
-  function verify (token: string, key?: Verifying): TokenClaims {
+  function verify (token: string, key: Verifying): TokenClaims {
     try {
-      return key === undefined ? fastify.jwt.verify<TokenClaims>(token) : verifierOf(key)(token)
+      return verifierOf(key)(token)
     } catch (error) {
       throw invalid(error)
     }
   }
 
-  /** Kept with the key: `fastify.jwt.verify` would read the key anew for every token, which takes longer than to verify one. */
+  /** Kept with the key: `fastify.jwt.verify` with a key would read that anew for every token, which takes longer than to verify one. */
   function verifierOf (key: Verifying): (token: string) => TokenClaims {
     let verifier = verifiers.get(key)
     if (verifier === undefined) verifiers.set(key, verifier = createVerifier({ ...checks, key: key.key, algorithms: [...key.algorithms] }))
