@@ -1,6 +1,6 @@
 /** ms that each thing in a batch keeps the next batch waiting, and the most that a batch does. */
 const EACH = 4
-const MOST = 10
+const MOST = 25
 /** A batch of so many is not followed by a pause: waiting would save nothing more. */
 const FULL = 100
 
