@@ -72,8 +72,13 @@ export class Membership {
    * Rejects with `too_many_channels`, or with `unavailable` when the broker can't be reached; then nothing has changed.
    */
   join (connection: Connection, wishes: readonly Wish[], begin: () => void, answer: (channel: string, resumed: Resumed) => void): Promise<void> | undefined {
-    const wanted = wishes.filter(({ channel }) => !connection.channels.has(channel))
-    const others = wanted.filter(({ channel }) => !connection.identity.own.includes(channel)).length
+    const wanted: Wish[] = []
+    let others = 0
+    for (const wish of wishes) {
+      if (connection.channels.has(wish.channel)) continue
+      wanted.push(wish)
+      if (!connection.identity.own.includes(wish.channel)) others++
+    }
     // A cursor can't name more.
     const most = cursorOf(connection.transport.framing) === undefined ? this.#maxChannels : Math.min(this.#maxChannels, MAX_CURSOR_CHANNELS - connection.identity.own.length)
     if (this.#occupied(connection) + others > most) {
@@ -97,18 +102,22 @@ export class Membership {
     if (cursor !== undefined) this.#groups.part(connection)
     const framing = cursorOf(connection.transport.framing)
     if (framing !== undefined) framing.changed = connection.changed
-    wanted.forEach(({ channel, position }, i) => {
+    for (let i = 0; i < wanted.length; i++) {
+      const { channel, position } = wanted[i] as Wish
+      const { feed, from } = held[i] ?? {}
       // One text for all who hear it, rather than one each.
-      const key = held[i]?.feed?.key ?? this.#key(connection, channel)
+      const key = feed?.key ?? this.#key(connection, channel)
       connection.channels.set(channel, key)
-      if (connection.keeps(channel)) framing?.place(key, channel, typeof position === 'object' ? position : held[i]?.from ?? held[i]?.feed?.position)
-    })
+      if (framing !== undefined && connection.keeps(channel)) framing.place(key, channel, typeof position === 'object' ? position : from ?? feed?.position)
+    }
     begin()
-    const underway = wishes.map(wish => {
-      const i = wanted.indexOf(wish)
-      return i === -1 ? this.#again(connection, wish, answer) : this.#enter(connection, wish, held[i], answer)
-    })
-    if (underway.some(one => one !== undefined)) return Promise.all(underway).then(() => this.#settle(connection))
+    let underway: Array<Promise<void>> | undefined
+    let entered = 0
+    for (const wish of wishes) {
+      const one = wish === wanted[entered] ? this.#enter(connection, wish, held[entered++], answer) : this.#again(connection, wish, answer)
+      if (one !== undefined) (underway ??= []).push(one)
+    }
+    if (underway !== undefined) return Promise.all(underway).then(() => this.#settle(connection))
     this.#settle(connection)
     return undefined
   }
@@ -146,14 +155,22 @@ export class Membership {
 
   /** Takes hold of all or none; `undefined` when the connection has ended meanwhile. Waits only where there is something to wait for. */
   #acquire (connection: Connection, wanted: readonly Wish[]): Held[] | undefined | Promise<Held[] | undefined> {
-    const keys = wanted.map(({ channel }) => this.#key(connection, channel))
-    const feeds = keys.map(key => this.interest.acquire(key))
-    const [only] = feeds
-    if (cursorOf(connection.transport.framing) === undefined && !wanted.some(({ meanwhile }) => meanwhile !== undefined)) {
-      if (feeds.every(isHere)) return this.#held(connection, keys, feeds)
-      if (feeds.length === 1 && only instanceof Promise) return only.then(feed => this.#held(connection, keys, [feed]))
+    const keys: string[] = []
+    const feeds: Array<Feed | undefined | Promise<Feed | undefined>> = []
+    const here: Array<Feed | undefined> = []
+    let prepares = cursorOf(connection.transport.framing) !== undefined
+    for (const { channel, meanwhile } of wanted) {
+      const key = this.#key(connection, channel)
+      const feed = this.interest.acquire(key)
+      keys.push(key)
+      feeds.push(feed)
+      if (!(feed instanceof Promise)) here.push(feed)
+      prepares ||= meanwhile !== undefined
     }
-    return this.#prepare(connection, wanted, keys, feeds)
+    if (prepares) return this.#prepare(connection, wanted, keys, feeds)
+    if (here.length === feeds.length) return this.#held(connection, keys, here)
+    const [only] = feeds
+    return feeds.length === 1 && only instanceof Promise ? only.then(feed => this.#held(connection, keys, [feed])) : this.#prepare(connection, wanted, keys, feeds)
   }
 
   #held (connection: Connection, keys: readonly string[], feeds: ReadonlyArray<Feed | undefined>): Held[] | undefined {
@@ -260,12 +277,10 @@ export class Membership {
   }
 
   #occupied ({ channels, identity, joining }: Connection): number {
-    return channels.size + joining - identity.own.filter(channel => channels.has(channel)).length
+    let count = channels.size + joining
+    for (const channel of identity.own) if (channels.has(channel)) count--
+    return count
   }
-}
-
-function isHere (feed: Feed | undefined | Promise<Feed | undefined>): feed is Feed | undefined {
-  return !(feed instanceof Promise)
 }
 
 /** Where one begins who is told at once what came since a position. */
