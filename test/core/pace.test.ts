@@ -39,11 +39,22 @@ t.test('what follows closely goes together, a little later', async t => {
     await turn()
   }
   const [first = NaN] = went
-  if (performance.now() - first < 9) t.strictSame(batches, [5])
-  await sleep(30)
+  if (performance.now() - first < 19) t.strictSame(batches, [5])
+  await sleep(60)
   t.equal(batches.reduce((sum, count) => sum + count), 8, 'all of it')
   t.ok(batches.length <= 3)
-  t.ok((went[1] ?? 0) - first > 8.5)
+  t.ok((went[1] ?? 0) - first > 18.5, '4 ms for each of the first five')
+})
+
+t.test('what follows many waits no longer than what follows a few', async t => {
+  const { batches, went, add } = paced()
+  add(50)
+  await turn()
+  add()
+  // Its own turn comes before this, however late both are.
+  await sleep(100)
+  t.strictSame(batches, [50, 1])
+  t.ok((went[1] ?? 0) - (went[0] ?? 0) > 23.5)
 })
 
 t.test('a full batch keeps nobody waiting', async t => {
