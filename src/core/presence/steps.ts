@@ -28,12 +28,17 @@ export function outcomesOf (answer: unknown, count: number): Outcome[] {
     const failure = answer instanceof Error ? answer : undefined
     return Array<Outcome>(count).fill({ word: failure === undefined ? 'late' : 'failed', announced: false, evicted: NOBODY, failure })
   }
-  return answer.split('\n').slice(1).map(line => {
-    if (line.startsWith('!')) return { word: 'failed', announced: false, evicted: NOBODY, failure: new Error(line.slice(1)) }
-    const [word = '', announced, ...evicted] = line.split(' ')
-    return { word, announced: announced === '1', evicted: evicted.length === 0 ? NOBODY : evicted }
-  })
+  return answer.split('\n').slice(1).map(line => common.get(line) ?? outcomeOf(line))
 }
+
+function outcomeOf (line: string): Outcome {
+  if (line.startsWith('!')) return { word: 'failed', announced: false, evicted: NOBODY, failure: new Error(line.slice(1)) }
+  const [word = '', announced, ...evicted] = line.split(' ')
+  return { word, announced: announced === '1', evicted: evicted.length === 0 ? NOBODY : evicted }
+}
+
+/** Nearly all are one of these. */
+const common = new Map(['in 0', 'in 1', 'out 0', 'out 1', 'full 0', 'settled 0', 'settled 1', 'wait 0'].map(line => [line, outcomeOf(line)]))
 
 /** Takes steps, many in one run and all of them in one pipeline. Rejects as the broker does. */
 export async function take (broker: RedisBroker, steps: readonly Step[], callOf: (steps: readonly Step[]) => Call): Promise<Outcome[]> {
@@ -50,8 +55,13 @@ export function inParts<T> (all: readonly T[]): Array<readonly T[]> {
 
 /** Counts what was announced. */
 export function tally (observer: Observer, outcomes: readonly Outcome[], spots: readonly Spot[], change: 'came' | 'went'): void {
-  for (const own of [true, false]) {
-    const count = outcomes.filter(({ announced }, i) => announced && spots[i]?.own === own).length
-    if (count > 0) observer.presence(eventOf(change, own), count)
+  let own = 0
+  let others = 0
+  for (let i = 0; i < outcomes.length; i++) {
+    if (outcomes[i]?.announced !== true) continue
+    if (spots[i]?.own === true) own++
+    else others++
   }
+  if (own > 0) observer.presence(eventOf(change, true), own)
+  if (others > 0) observer.presence(eventOf(change, false), others)
 }

@@ -129,6 +129,7 @@ export class Teller {
   }
 
   #count (batch: ReadonlyArray<{ wish: Wish, wanted: boolean }>, outcomes: readonly Outcome[]): void {
+    if (!outcomes.some(({ announced }) => announced)) return
     for (const change of ['came', 'went'] as const) {
       const mine = outcomes.filter((_, i) => batch[i]?.wanted === (change === 'came'))
       tally(this.#options.observer, mine, batch.filter(({ wanted }) => wanted === (change === 'came')).map(({ wish }) => wish), change)
