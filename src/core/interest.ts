@@ -55,7 +55,7 @@ export class Interest implements Sink {
 
   async #opened (key: string, held: Held): Promise<Feed | undefined> {
     try {
-      await this.#serial.run(key, async () => { if (!held.subscribed) await this.#open(key, held) })
+      await this.#serial.run(key, () => held.subscribed ? done : this.#open(key, held))
       return held.feed
     } catch (error) {
       this.release(key)
@@ -133,7 +133,7 @@ export class Interest implements Sink {
       held.subscribed = true
       return
     }
-    held.early = []
+    const early: Message[] = held.early = []
     try {
       await broker.subscribe(key)
       held.subscribed = true
@@ -141,11 +141,12 @@ export class Interest implements Sink {
     } catch (error) {
       if (held.subscribed) await broker.unsubscribe(key)
       held.subscribed = false
-      throw error
-    } finally {
-      const { early } = held
       held.early = undefined
-      for (const message of early) held.feed?.accept(message)
+      throw error
     }
+    held.early = undefined
+    for (const message of early) held.feed.accept(message)
   }
 }
+
+const done = Promise.resolve()
