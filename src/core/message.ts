@@ -94,30 +94,6 @@ export interface Message {
   readonly json: Buffer
 }
 
-/*
- * Between instances a message is one header line and the finished text:
- *   2;<at>;<v or empty>;<excluded connection or empty>;<epoch or empty>;<offset or empty>;<event>\n<json>
- * No field can hold a `;` or a line feed before `event`, which is last and has a grammar without them. The broker adds epoch, offset
- * and event to the head that is made here.
- */
-const VERSION = '2'
-const LINE_FEED = 10
-
-/** The first fields of a publication's envelope. */
-export function envelopeHead ({ at, volatile, exclude = '' }: Publication): string {
-  return `${VERSION};${at};${volatile ? 'v' : ''};${exclude}`
-}
-
-/** A message from its envelope, without parsing its text; `undefined` for anything else. */
-export function decodeEnvelope (bytes: Buffer): Message | undefined {
-  const end = bytes.indexOf(LINE_FEED)
-  if (end === -1) return undefined
-  const [version, at, volatile, exclude, epoch, offset, event] = bytes.toString('latin1', 0, end).split(';')
-  if (version !== VERSION || at === undefined || event === undefined) return undefined
-  const position = epoch && offset ? { epoch, offset: Number(offset) } : undefined
-  return { event, at: Number(at), volatile: volatile === 'v', exclude: exclude || undefined, position, json: bytes.subarray(end + 1) }
-}
-
 /** A publication as the message that its readers get, for a broker inside this process. */
 export function messageOf ({ event, at, volatile, exclude, rest }: Publication, position?: Position): Message {
   const json = Buffer.from(position === undefined ? `{${rest}` : `{"offset":${position.offset},${rest}`)

@@ -8,6 +8,7 @@
 --   Redis channel; head of the envelope: version;time;flags;excluded connection; event; the message's JSON without its first brace;
 --   messages kept, 0: none; ms for which they are kept; digest of the content where the publish has an id, else ''
 -- Answers a line for each: "<0 new | 1 duplicate | 2 conflict> <epoch or ''> <offset or ''>", or "!" and why Redis refused it.
+-- Fails where Redis refused to send some of what it has stored.
 -- An answer that is kept: "<digest> <epoch or ''> <offset or ''>".
 
 local FIELDS = 7
@@ -43,5 +44,4 @@ for i = 1, #KEYS / 3 do
   end
   answers[i] = answer
 end
-conclude()
-return table.concat(answers, '\n')
+return conclude() or table.concat(answers, '\n')

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { within } from '../deadline.ts'
-import { decodeEnvelope, type Publication } from '../message.ts'
+import { decodePayload } from '../envelope.ts'
+import type { Publication } from '../message.ts'
 import { silent, type Observer } from '../observer.ts'
 import type { Position } from '../protocol.ts'
 import type { Broker, Page, Receipt, Sink } from './broker.ts'
@@ -242,13 +243,15 @@ export class RedisBroker implements Broker {
     }
     // What was on its way when the key was given back.
     if (!this.#subscriptions.wants(key)) return
-    const message = decodeEnvelope(payload)
-    if (message === undefined) {
+    const messages = decodePayload(payload)
+    if (messages === undefined) {
       this.#undecodable++
       return
     }
-    if (message.position !== undefined) this.#witness.note(key, message.position)
-    this.#sink?.deliver(key, message)
+    for (const message of messages) {
+      if (message.position !== undefined) this.#witness.note(key, message.position)
+      this.#sink?.deliver(key, message)
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 import type { ChainableCommander } from 'ioredis'
-import { envelopeHead, type Publication } from '../message.ts'
+import { envelopeHead, payloadsOf, plainEnvelope } from '../envelope.ts'
+import type { Publication } from '../message.ts'
 import { REMEMBERED, type Receipt } from './broker.ts'
 import { logKeys, name, publishScript, spreadScript, STANDING_TTL, type Script } from './scripts.ts'
 
@@ -44,10 +45,17 @@ export function add (pipeline: ChainableCommander, run: Run, sending: Sending): 
 }
 
 function addPlain (pipeline: ChainableCommander, { posts }: Run, { prefix, whole }: Sending): void {
+  const envelopes = new Map<string, string[]>()
+  for (const { key, publication } of posts) {
+    const envelope = plainEnvelope(publication)
+    const before = envelopes.get(key)
+    if (before === undefined) envelopes.set(key, [envelope])
+    else before.push(envelope)
+  }
   const args: string[] = []
-  for (const { key, publication } of posts) args.push(`${prefix}:m:${key}`, `${envelopeHead(publication)};;;${publication.event}\n{${publication.rest}`)
+  for (const [key, of] of envelopes) for (const payload of payloadsOf(of)) args.push(`${prefix}:m:${key}`, payload)
   // One alone costs Redis less without a script.
-  if (posts.length === 1) pipeline.publish(...args as [string, string])
+  if (args.length === 2) pipeline.publish(...args as [string, string])
   else evaluate(pipeline, spreadScript, whole, [], args)
 }
 

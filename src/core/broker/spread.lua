@@ -1,5 +1,5 @@
--- Sends messages, in order, that are neither numbered nor remembered.
--- ARGV, two for each message: Redis channel, envelope
+-- Sends payloads, in order, of messages that are neither numbered nor remembered.
+-- ARGV, two for each payload: Redis channel, payload
 -- Fails as the first of them did that Redis refused, and sends the others all the same.
 
 local failure

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { script, SENDING, STANDING_TTL, type Call } from '../broker/scripts.ts'
-import { envelopeHead, type Publication } from '../message.ts'
+import { envelopeHead } from '../envelope.ts'
+import type { Publication } from '../message.ts'
 import { GRACE } from './presence.ts'
 import type { Step } from './steps.ts'
 

@@ -8,7 +8,8 @@
 -- A step is a line of fields, each with a tab behind it:
 --   1 what   2 'o' for a user's own place, else 'c'   3 key of the channel   4 event that is announced, '' for nothing   5 head, 6 JSON without the
 --   first brace, 7 messages kept, 8 ms for which they are kept, 9 ms for which the standing of a silent channel is kept   10... what the step takes
--- Answers 'late', or 'done' and a line for each step: what it says, or "!" and why Redis refused it.
+-- Answers 'late', or 'done' and a line for each step: what it says, or "!" and why Redis refused it. Fails where Redis
+--   refused to send some of what was announced.
 
 if now > tonumber(ARGV[3]) then return 'late' end
 
@@ -74,5 +75,4 @@ for _, step in ipairs(steps) do
   end
   lines[#lines + 1] = line
 end
-conclude()
-return table.concat(lines, '\n')
+return conclude() or table.concat(lines, '\n')

@@ -251,11 +251,11 @@ t.test('what is not a message is passed over and logged as a count', async t => 
   const { broker, heard } = await started(t, { url: server.url, prefix: 'garbage', log: line => { lines.push(line) } })
   const admin = redisClient(t, server)
   await broker.subscribe('/chat:lobby')
-  for (const payload of ['', 'hello', '9;1;;;message\n{}', Buffer.from([0xff, 0xfe, 0]), '\n']) await admin.publish('garbage:m:/chat:lobby', payload)
+  for (const payload of ['', 'hello', '9;1;;;message\n{}', Buffer.from([0xff, 0xfe, 0]), '\n', '3;21;21\n2;1;;;;;message\n{"a":1}2;1;;;;;mess']) await admin.publish('garbage:m:/chat:lobby', payload)
   await broker.publish('/chat:lobby', message('good'))
   await until(() => heard.length > 0, 'the good one is delivered')
   t.strictSame(heard, ['good'])
-  await until(() => lines.some(line => line.includes('"count":5')), 'it is logged')
+  await until(() => lines.some(line => line.includes('"count":6')), 'it is logged')
   t.notOk(lines.some(line => line.includes('hello')), 'the log does not repeat it')
 })
 

@@ -1,0 +1,81 @@
+import type { Message, Publication } from './message.ts'
+
+/*
+ * Between instances a message is an envelope, one header line and the finished text:
+ *   2;<at>;<v or empty>;<excluded connection or empty>;<epoch or empty>;<offset or empty>;<event>\n<json>
+ * No field can hold a `;` or a line feed before `event`, which is last and has a grammar without them. The broker adds epoch, offset
+ * and event to the head that is made here. A log keeps envelopes one by one. What is published in a Redis channel, a payload, is an envelope,
+ * or several of the same Redis channel in order, behind a line with the length of each in bytes:
+ *   3;<length>;<length>…\n<envelope><envelope>…
+ */
+const ONE = '2'
+const SEVERAL = '3'
+const LINE_FEED = 10
+
+/** Most bytes of envelopes that share a payload. As send.lua has it. */
+const MAX_BYTES = 65_536
+
+/** The first fields of a publication's envelope. */
+export function envelopeHead ({ at, volatile, exclude = '' }: Publication): string {
+  return `${ONE};${at};${volatile ? 'v' : ''};${exclude}`
+}
+
+/** The envelope of a publication that is not stored. */
+export function plainEnvelope (publication: Publication): string {
+  return `${envelopeHead(publication)};;;${publication.event}\n{${publication.rest}`
+}
+
+/** As few payloads as may be for envelopes of one Redis channel, in their order. */
+export function payloadsOf (envelopes: readonly string[]): string[] {
+  const payloads: string[] = []
+  let several: string[] = []
+  let lengths: number[] = []
+  let bytes = 0
+  const end = (): void => { payloads.push(several.length === 1 ? several.join() : `${SEVERAL};${lengths.join(';')}\n${several.join('')}`) }
+  for (const envelope of envelopes) {
+    const length = Buffer.byteLength(envelope)
+    if (several.length > 0 && bytes + length > MAX_BYTES) {
+      end()
+      several = []
+      lengths = []
+      bytes = 0
+    }
+    several.push(envelope)
+    lengths.push(length)
+    bytes += length
+  }
+  end()
+  return payloads
+}
+
+/** The messages of a payload, whose texts are neither parsed nor copied; `undefined` for anything else, and for one that is not whole. */
+export function decodePayload (bytes: Buffer): Message[] | undefined {
+  if (bytes[0] !== SEVERAL.charCodeAt(0)) {
+    const message = decodeEnvelope(bytes)
+    return message && [message]
+  }
+  const line = bytes.indexOf(LINE_FEED)
+  if (line === -1) return undefined
+  const [version, ...lengths] = bytes.toString('latin1', 0, line).split(';')
+  const messages: Message[] = []
+  let start = line + 1
+  for (const length of lengths) {
+    const end = start + Number(length)
+    // What is no length is no number, or beyond the end, and so is what was cut off.
+    const message = end <= bytes.length ? decodeEnvelope(bytes.subarray(start, end)) : undefined
+    if (message === undefined) return undefined
+    messages.push(message)
+    start = end
+  }
+  return version === SEVERAL && start === bytes.length && messages.length > 0 ? messages : undefined
+}
+
+/** A message from its envelope, without parsing its text; `undefined` for anything else. */
+export function decodeEnvelope (bytes: Buffer): Message | undefined {
+  const end = bytes.indexOf(LINE_FEED)
+  if (end === -1) return undefined
+  const [version, at, volatile, exclude, epoch, offset, event] = bytes.toString('latin1', 0, end).split(';')
+  if (version !== ONE || at === undefined || event === undefined) return undefined
+  const position = epoch && offset ? { epoch, offset: Number(offset) } : undefined
+  return { event, at: Number(at), volatile: volatile === 'v', exclude: exclude || undefined, position, json: bytes.subarray(end + 1) }
+}
