@@ -26,25 +26,22 @@ export function plainEnvelope (publication: Publication): string {
 }
 
 /** As few payloads as may be for envelopes of one Redis channel, in their order. */
-export function payloadsOf (envelopes: readonly string[]): string[] {
+export function payloadsOf (envelopes: readonly string[]): readonly string[] {
+  if (envelopes.length === 1) return envelopes
   const payloads: string[] = []
-  let several: string[] = []
-  let lengths: number[] = []
-  let bytes = 0
-  const end = (): void => { payloads.push(several.length === 1 ? several.join() : `${SEVERAL};${lengths.join(';')}\n${several.join('')}`) }
-  for (const envelope of envelopes) {
-    const length = Buffer.byteLength(envelope)
-    if (several.length > 0 && bytes + length > MAX_BYTES) {
-      end()
-      several = []
-      lengths = []
-      bytes = 0
+  for (let first = 0, next = 0; first < envelopes.length; first = next) {
+    let line = SEVERAL
+    let text = ''
+    for (let bytes = 0; next < envelopes.length; next++) {
+      const envelope = envelopes[next] as string
+      const length = Buffer.byteLength(envelope)
+      bytes += length
+      if (bytes > MAX_BYTES && next > first) break
+      line += `;${length}`
+      text += envelope
     }
-    several.push(envelope)
-    lengths.push(length)
-    bytes += length
+    payloads.push(next === first + 1 ? text : `${line}\n${text}`)
   }
-  end()
   return payloads
 }
 

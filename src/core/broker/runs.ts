@@ -12,23 +12,44 @@ export interface Post {
   readonly reject: (error: Error) => void
 }
 
-/** Posts that leave in one command: all are stored or remembered, or none is. */
+/** Posts that leave in one command: all are stored or remembered, or none is. Those of a key are next to each other. */
 export interface Run { readonly stored: boolean, readonly posts: Post[] }
 
 /** Most posts of a run: Redis does nothing else while it works on them. */
 const MAX_POSTS = 64
 
-/** Posts in as few runs as keep their order. */
+/** Posts in few runs. Those of a key are brought together, in their order; those of others are no matter of theirs. */
 export function runsOf (posts: readonly Post[]): Run[] {
-  const runs: Run[] = []
-  let run: Run | undefined
+  // By turns what is not stored and what is. A post comes in the turn of the one of its key before it, or in the next one.
+  const turns: Array<Group[] | undefined> = []
+  const latest = new Map<string, Group>()
   for (const post of posts) {
-    const stored = post.publication.log !== undefined || post.publication.once !== undefined
-    if (run === undefined || run.stored !== stored || run.posts.length === MAX_POSTS) runs.push(run = { stored, posts: [] })
-    run.posts.push(post)
+    const { key, publication: { log, once } } = post
+    const kind = log === undefined && once === undefined ? 0 : 1
+    let group = latest.get(key)
+    if (group === undefined || group.turn % 2 !== kind) {
+      latest.set(key, group = { turn: group === undefined ? kind : group.turn + 1, posts: [] })
+      const others = turns[group.turn]
+      if (others === undefined) turns[group.turn] = [group]
+      else others.push(group)
+    }
+    group.posts.push(post)
+  }
+  const runs: Run[] = []
+  for (const groups of turns) {
+    let run: Run | undefined
+    for (const { turn, posts } of groups ?? []) {
+      for (const post of posts) {
+        if (run === undefined || run.posts.length === MAX_POSTS) runs.push(run = { stored: turn % 2 === 1, posts: [] })
+        run.posts.push(post)
+      }
+    }
   }
   return runs
 }
+
+/** Posts of a key that leave one after the other. */
+interface Group { readonly turn: number, readonly posts: Post[] }
 
 export interface Sending {
   /** First part of every name in Redis. */
@@ -45,15 +66,13 @@ export function add (pipeline: ChainableCommander, run: Run, sending: Sending): 
 }
 
 function addPlain (pipeline: ChainableCommander, { posts }: Run, { prefix, whole }: Sending): void {
-  const envelopes = new Map<string, string[]>()
-  for (const { key, publication } of posts) {
-    const envelope = plainEnvelope(publication)
-    const before = envelopes.get(key)
-    if (before === undefined) envelopes.set(key, [envelope])
-    else before.push(envelope)
-  }
   const args: string[] = []
-  for (const [key, of] of envelopes) for (const payload of payloadsOf(of)) args.push(`${prefix}:m:${key}`, payload)
+  for (let i = 0; i < posts.length;) {
+    const { key } = posts[i] as Post
+    const envelopes: string[] = []
+    for (let post = posts[i]; post?.key === key; post = posts[++i]) envelopes.push(plainEnvelope(post.publication))
+    for (const payload of payloadsOf(envelopes)) args.push(`${prefix}:m:${key}`, payload)
+  }
   // One alone costs Redis less without a script.
   if (args.length === 2) pipeline.publish(...args as [string, string])
   else evaluate(pipeline, spreadScript, whole, [], args)
@@ -62,12 +81,19 @@ function addPlain (pipeline: ChainableCommander, { posts }: Run, { prefix, whole
 function addStored (pipeline: ChainableCommander, { posts }: Run, { prefix, term, whole }: Sending): void {
   const keys: string[] = []
   // Any of them may be the one that begins an epoch of its channel.
-  const args: Array<string | number> = [term, name(), REMEMBERED, STANDING_TTL]
-  for (const { key, publication } of posts) {
-    const { event, rest, log, once } = publication
+  const args: Array<string | number> = [term, name(), REMEMBERED]
+  for (let i = 0; i < posts.length;) {
+    const { key, publication: { log } } = posts[i] as Post
     const names = logKeys(prefix, key)
-    keys.push(names.standing, names.log, once === undefined ? names.log : names.answer(once.name))
-    args.push(`${prefix}:m:${key}`, envelopeHead(publication), event, rest, log?.size ?? 0, log?.ttl ?? 0, once?.digest ?? '')
+    keys.push(names.standing, names.log)
+    const count = args.push(`${prefix}:m:${key}`, log?.size ?? 0, log?.ttl ?? 0, Math.max(STANDING_TTL, log?.ttl ?? 0), 0) - 1
+    const first = i
+    for (let post = posts[i]; post?.key === key && post.publication.log === log; post = posts[++i]) {
+      const { event, rest, once } = post.publication
+      if (once !== undefined) keys.push(names.answer(once.name))
+      args.push(envelopeHead(post.publication), event, rest, once?.digest ?? '')
+    }
+    args[count] = i - first
   }
   evaluate(pipeline, publishScript, whole, keys, args)
 }

@@ -28,12 +28,10 @@ local function write (user, place)
   redis.call('HSET', users, user, number(place.count) .. ';' .. place.since .. ';' .. number(place.lost) .. ';' .. place.info)
 end
 
-local function ignore () end
-
 -- Answers 1 where something was announced.
 local function announce ()
   if not message then return 0 end
-  send(message, ignore)
+  gather(message.channel, (store(message.size, message.ttl, message.kept, message.head, message.event, message.rest)))
   return 1
 end
 

@@ -51,22 +51,22 @@ t.test('steps of one run are taken in their order, each on what the one before h
   t.strictSame(await admin.hkeys(names.connections(spot('/chat:a'))), ['d'])
 })
 
-t.test('what steps of one run announce in a channel is one message for Redis, in order', async t => {
+t.test('what steps of one run announce one after the other in a channel is one message for Redis', async t => {
   const { broker, admin, url } = await start(t)
   const listener = openAdmin(t, url)
   const payloads: string[] = []
   listener.on('message', (_, payload) => payloads.push(payload))
   await listener.subscribe('carillon:m:/chat:a', 'carillon:m:/chat:b')
-  const steps = ['/chat:a', '/chat:b', '/chat:a', '/chat:a'].map((key, n) => {
+  const steps = ['/chat:a', '/chat:a', '/chat:b', '/chat:a'].map((key, n) => {
     const log = key === '/chat:a' ? { size: 10, ttl: 60_000 } : undefined
     const news = announcement({ type: 'join', channel: key.slice(1), user: `u${n}`, at: 1, log })
     return names.enter(spot(key), news, { connection: `c${n}`, user: `"u${n}"`, since: 1, transport: 'sse', info: '', max: 0, policy: 'reject' })
   })
   const outcomes = await take(broker, steps, part => names.steps(soon(), part, { instance: 'i.1' }))
   t.ok(outcomes.every(({ word, announced }) => word === 'in' && announced))
-  await until(() => payloads.length === 2, 'one of each channel')
+  await until(() => payloads.length === 3, 'all of them')
   const users = payloads.map(payload => decodePayload(Buffer.from(payload))?.map(({ json, position }) => [(JSON.parse(json.toString()) as { user: string }).user, position?.offset]))
-  t.strictSame(users, [[['u0', 1], ['u2', 2], ['u3', 3]], [['u1', undefined]]])
+  t.strictSame(users, [[['u0', 1], ['u1', 2]], [['u2', undefined]], [['u3', 3]]])
   t.equal(await admin.xlen('carillon:{/chat:a}:l'), 3, 'the log has them one by one')
 })
 
