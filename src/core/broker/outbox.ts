@@ -1,7 +1,8 @@
+import type { Redis } from 'ioredis'
 import type { Publication } from '../message.ts'
 import { conflict, type Receipt } from './broker.ts'
 import { DEADLINE, reasonOf, unavailable, type Link } from './link.ts'
-import { add, outcomes, runsOf, type Post, type Run } from './runs.ts'
+import { commandOf, outcomes, runsOf, type Post, type RedisCommand, type Run } from './runs.ts'
 
 /** Most that may wait for Redis, gathered or on its way: messages, and bytes of them. More is refused. */
 const MAX_COUNT = 10_000
@@ -115,16 +116,14 @@ export class Outbox {
   #send (batch: Batch, term: string, whole = false): void {
     const runs = runsOf(batch.posts)
     const seen = new Set<boolean>()
-    this.#link.request(redis => {
-      const pipeline = redis.pipeline()
-      for (const run of runs) {
-        // The first of each kind brings its script along, for all after it.
-        add(pipeline, run, { prefix: this.#prefix, term, whole: whole && !seen.has(run.stored) })
-        seen.add(run.stored)
-      }
-      if (this.#replicated) pipeline.wait(1, REPLICA_TIMEOUT)
-      return pipeline.exec()
-    }).then(results => { this.#settle(batch, runs, results ?? []) }, error => { this.#settle(batch, runs, [], error) })
+    const commands = runs.map(run => {
+      // The first of each kind brings its script along, for all after it.
+      const command = commandOf(run, { prefix: this.#prefix, term, whole: whole && !seen.has(run.stored) })
+      seen.add(run.stored)
+      return command
+    })
+    if (this.#replicated) commands.push(['WAIT', 1, REPLICA_TIMEOUT])
+    this.#link.request(redis => send(redis, commands)).then(results => { this.#settle(batch, runs, results) }, error => { this.#settle(batch, runs, [], error) })
   }
 
   #settle (batch: Batch, runs: readonly Run[], results: Results, failure?: unknown): void {
@@ -189,6 +188,16 @@ export class Outbox {
 }
 
 type Results = Array<[error: Error | null, result: unknown]>
+
+/** Sends commands in one write; answers what became of each. */
+async function send (redis: Redis, commands: readonly RedisCommand[]): Promise<Results> {
+  const [only, ...others] = commands
+  // One alone, which is the most common, does without what a pipeline costs.
+  if (only !== undefined && others.length === 0) return [[null, await redis.call(...only)]]
+  const pipeline = redis.pipeline()
+  for (const command of commands) pipeline.call(...command)
+  return await pipeline.exec() ?? []
+}
 
 interface Batch {
   posts: Post[]

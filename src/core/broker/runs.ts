@@ -1,4 +1,3 @@
-import type { ChainableCommander } from 'ioredis'
 import { envelopeHead, payloadsOf, plainEnvelope } from '../envelope.ts'
 import type { Publication } from '../message.ts'
 import { REMEMBERED, type Receipt } from './broker.ts'
@@ -59,13 +58,15 @@ export interface Sending {
   readonly whole: boolean
 }
 
-/** Adds the one command of a run. */
-export function add (pipeline: ChainableCommander, run: Run, sending: Sending): void {
-  if (run.stored) addStored(pipeline, run, sending)
-  else addPlain(pipeline, run, sending)
+/** A command of Redis, with its arguments. */
+export type RedisCommand = [name: string, ...args: Array<string | number>]
+
+/** The one command of a run. */
+export function commandOf (run: Run, sending: Sending): RedisCommand {
+  return run.stored ? stored(run, sending) : plain(run, sending)
 }
 
-function addPlain (pipeline: ChainableCommander, { posts }: Run, { prefix, whole }: Sending): void {
+function plain ({ posts }: Run, { prefix, whole }: Sending): RedisCommand {
   const args: string[] = []
   for (let i = 0; i < posts.length;) {
     const { key } = posts[i] as Post
@@ -74,11 +75,10 @@ function addPlain (pipeline: ChainableCommander, { posts }: Run, { prefix, whole
     for (const payload of payloadsOf(envelopes)) args.push(`${prefix}:m:${key}`, payload)
   }
   // One alone costs Redis less without a script.
-  if (args.length === 2) pipeline.publish(...args as [string, string])
-  else evaluate(pipeline, spreadScript, whole, [], args)
+  return args.length === 2 ? ['PUBLISH', ...args] : evaluation(spreadScript, whole, [], args)
 }
 
-function addStored (pipeline: ChainableCommander, { posts }: Run, { prefix, term, whole }: Sending): void {
+function stored ({ posts }: Run, { prefix, term, whole }: Sending): RedisCommand {
   const keys: string[] = []
   // Any of them may be the one that begins an epoch of its channel.
   const args: Array<string | number> = [term, name(), REMEMBERED]
@@ -95,12 +95,11 @@ function addStored (pipeline: ChainableCommander, { posts }: Run, { prefix, term
     }
     args[count] = i - first
   }
-  evaluate(pipeline, publishScript, whole, keys, args)
+  return evaluation(publishScript, whole, keys, args)
 }
 
-function evaluate (pipeline: ChainableCommander, { lua, sha }: Script, whole: boolean, keys: readonly string[], args: ReadonlyArray<string | number>): void {
-  if (whole) pipeline.eval(lua, keys.length, ...keys, ...args)
-  else pipeline.evalsha(sha, keys.length, ...keys, ...args)
+function evaluation ({ lua, sha }: Script, whole: boolean, keys: readonly string[], args: ReadonlyArray<string | number>): RedisCommand {
+  return whole ? ['EVAL', lua, keys.length, ...keys, ...args] : ['EVALSHA', sha, keys.length, ...keys, ...args]
 }
 
 /** What became of a post: taken, `conflict` as its id is used, or the reason for which Redis refused it. */
