@@ -183,5 +183,11 @@ t.test('all of a batch that Redis does not answer are refused in time, and nothi
   resume()
   await until(async () => (await admin.keys('*:oc')).length === 1 && presence.usersHere === 1, 'only one is there', 15_000)
   t.strictSame(await admin.keys('*:oc'), [`carillon:{${ownKey('ann')}}:oc`])
-  t.match(await presence.connect(occupant('u7'), { max: 1, policy: 'reject' }), { admitted: true }, 'the place is free')
+  // A moment after Redis has gone on, connections to it are still being replaced.
+  let again: object | undefined
+  await until(async () => {
+    again = await presence.connect(occupant('u7'), { max: 1, policy: 'reject' }).catch(() => undefined)
+    return again !== undefined
+  }, 'an answer')
+  t.match(again, { admitted: true }, 'the place is free')
 })
