@@ -108,14 +108,13 @@ export class Share {
 
   /** The client has stopped. */
   leave (): void {
-    if (this.#bus === undefined) return
     this.#stepDown()
     this.#election?.abort()
     this.#life?.abort()
     this.#election = this.#life = this.#leader = undefined
     clearInterval(this.#watch)
     this.#calm()
-    this.#bus.close()
+    this.#bus?.close()
     this.#bus = undefined
   }
 
@@ -131,7 +130,7 @@ export class Share {
 
   /** Asks whether the leader is there. When it is not, though it holds the lock, this tab takes its place: it may be frozen. */
   probe (): void {
-    if (this.#probe !== undefined || this.#hub !== undefined) return
+    if (this.#bus === undefined || this.#probe !== undefined || this.#hub !== undefined) return
     this.#say({ from: this.#me, do: 'ask', links: Array.from(this.#links.values()).filter(({ up }) => up !== undefined).map(({ number }) => number) })
     this.#probe = setTimeout(() => this.#elect(true), PATIENCE * (1 + Math.random()))
   }
@@ -152,18 +151,22 @@ export class Share {
   #say (talk: Talk): void { this.#bus?.postMessage(talk) }
 
   #join (token: string): void {
-    if (this.#bus !== undefined) return
+    if (this.#life !== undefined) return
     const { http, label } = this.#host
     this.#group = `carillon 1 ${http.base} ${label} ${identityOf(token)}`
+    const life = this.#life = new AbortController()
+    // Whoever is granted this one knows that this tab is gone. So nothing is said before this tab has it.
+    this.#hold(`${this.#group} ${this.#me}`, life, false, () => this.#begin()).catch(() => {})
+  }
+
+  #begin (): void {
     const bus = this.#bus = new BroadcastChannel(this.#group)
     bus.onmessage = (event: unknown) => this.#hear((event as { data: Talk }).data)
-    const life = this.#life = new AbortController()
-    // Whoever is granted this one knows that this tab is gone.
-    this.#hold(`${this.#group} ${this.#me}`, life, false, () => {}).catch(() => {})
     this.#elect(false)
     this.#watch = setInterval(() => {
       if (this.#links.size > 0 && Date.now() - this.#heard >= SILENCE) this.probe()
     }, SILENCE)
+    for (const link of this.#links.values()) this.#open(link)
   }
 
   #elect (steal: boolean): void {
@@ -183,8 +186,9 @@ export class Share {
   async #hold (name: string, { signal }: AbortController, steal: boolean, held: () => void): Promise<unknown> {
     return await this.#locks.request(name, steal ? { steal } : { signal }, async () => {
       if (signal.aborted) return
+      const end = new Promise<void>(resolve => signal.addEventListener('abort', () => resolve()))
       held()
-      await new Promise<void>(resolve => signal.addEventListener('abort', () => resolve()))
+      await end
     })
   }
 
@@ -214,14 +218,10 @@ export class Share {
 
   async #gone (tab: string, then: () => void): Promise<void> {
     const hub = this.#hub
-    const waiting = new AbortController()
     const { signal } = this.#election as AbortController
-    signal.addEventListener('abort', () => waiting.abort())
     try {
-      await this.#hold(`${this.#group} ${tab}`, waiting, false, () => {
-        if (hub === this.#hub) then()
-        waiting.abort()
-      })
+      // Shared, since others may wait for it: one that led before, and is frozen, would keep it.
+      await this.#locks.request(`${this.#group} ${tab}`, { signal, mode: 'shared' }, () => { if (hub === this.#hub) then() })
     } catch {}
   }
 

@@ -41,5 +41,5 @@ export interface ShareHost {
 }
 
 export interface Locks {
-  request (name: string, options: { steal?: boolean, signal?: AbortSignal }, held: () => unknown): Promise<unknown>
+  request (name: string, options: { steal?: boolean, signal?: AbortSignal, mode?: 'exclusive' | 'shared' }, held: () => unknown): Promise<unknown>
 }

@@ -157,6 +157,22 @@ t.test('a channel is left when the last tab that has it leaves it or closes', as
   t.same((await after(follower as Page, 2, 'who stayed')).heard, [1, 2])
 })
 
+t.test('a tab that comes by its locks slowly is known to be there, and to be gone', async t => {
+  const service = await startService(t)
+  const { open } = await openTabs(t, service, 1)
+  const before = await metric(service, 'carillon_channels')
+  const slow = await open()
+  await run(slow, `
+    const request = navigator.locks.request.bind(navigator.locks)
+    navigator.locks.request = async (...asked) => { await new Promise(resolve => setTimeout(resolve, 300)); return await request(...asked) }`)
+  await join(slow)
+  await run(slow, "await client.channel('chat:slow').subscribe()")
+  t.same((await told(slow)).states, ['connected'])
+  t.equal(await metric(service, 'carillon_channels'), before + 1)
+  await slow.close()
+  await until(async () => await metric(service, 'carillon_channels') === before, 'the channel of the closed tab to be left')
+})
+
 t.test('when the leading tab closes, the next one goes on: nothing is lost or repeated in any tab', async t => {
   const service = await startService(t)
   const { pages } = await openTabs(t, service, 8)
@@ -212,15 +228,23 @@ t.test('when their instance is replaced, all tabs move to the next one, and none
 
 t.test('a leading tab that does not answer is not waited for, and follows when it does', async t => {
   const service = await startService(t)
-  const { pages } = await openTabs(t, service, 3)
+  const { pages, open } = await openTabs(t, service, 3)
   const [leader, ...others] = pages as [Page, Page, Page]
+  const closing = await open()
+  await join(closing)
   let over = false
   const stuck = run(leader, 'const until = Date.now() + 20000; while (Date.now() < until);').then(() => { over = true })
   for (const page of others) await run(page, "await channel.publish('message', 'meanwhile')")
+  await run(closing, "await client.channel('chat:closing').subscribe()")
+  const channels = await metric(service, 'carillon_channels')
+  await closing.close()
+  await until(async () => await metric(service, 'carillon_channels') === channels - 1, 'the channel of the closed tab to be left')
   t.equal(over, false, 'the others went on meanwhile')
+  const states = (await Promise.all(others.map(told))).map(({ states }) => states)
   await stuck
   await publish(service, 'after')
   for (const page of pages) t.match(await after(page, 3, 'all messages'), { heard: ['meanwhile', 'meanwhile', 'after'], gaps: 0, errors: [] })
+  t.same((await Promise.all(others.map(told))).map(({ states }) => states), states, 'who came back late disturbed nobody')
   await until(async () => await connections(service) === 1, 'one connection')
 })
 
