@@ -138,6 +138,43 @@ t.test('a tab that comes with a position gets what it has missed, and the others
   t.equal(await connections(service), 1)
 })
 
+/** Asks in the tabs, one after the other, while the service does not answer; then it does. */
+async function askAtOnce (service: Service, asked: ReadonlyArray<readonly [Page, string]>): Promise<unknown[]> {
+  service.child.kill('SIGSTOP')
+  const answers: Array<Promise<unknown>> = []
+  for (const [page, text] of asked) {
+    answers.push(run(page, text))
+    await told(page)
+    // It has yet to reach the tab that leads.
+    await new Promise(resolve => setTimeout(resolve, 300))
+  }
+  service.child.kill('SIGCONT')
+  return await Promise.all(answers)
+}
+
+t.test('the gap of a tab whose position is lost is not that of a tab that came without one', async t => {
+  const service = await startService(t)
+  const { pages: [leader, follower] } = await openTabs(t, service, 2)
+  await askAtOnce(service, [
+    [leader as Page, "await client.channel('chat:side').subscribe({ from: { epoch: 'long-gone', offset: 2 } })"],
+    [follower as Page, "await client.channel('chat:side').subscribe()"]
+  ])
+  await until(async () => (await told(leader as Page)).gaps === 1, 'its gap')
+  await publish(service, 'after')
+  t.match(await after(follower as Page, 1, 'what comes after it'), { heard: ['after'], gaps: 0 })
+})
+
+t.test('what one tab says that is too large is refused to that tab alone', async t => {
+  const service = await startService(t)
+  const { pages: [leader, follower] } = await openTabs(t, service, 2)
+  const publishing = (data: string): string => `return await channel.publish('message', ${data}).then(() => 'published', ({ code }) => code)`
+  t.same(await askAtOnce(service, [
+    [follower as Page, publishing("'x'.repeat(1_000_000)")],
+    [leader as Page, publishing("'small'")]
+  ]), ['too_large', 'published'])
+  for (const page of [leader, follower]) t.match(await after(page as Page, 1, 'the other one'), { heard: ['small'], gaps: 0, errors: [] })
+})
+
 t.test('a channel is left when the last tab that has it leaves it or closes', async t => {
   const service = await startService(t)
   const { pages: [leader, follower, third] } = await openTabs(t, service, 3)
@@ -230,7 +267,11 @@ t.test('a leading tab that does not answer is not waited for, and follows when i
   const service = await startService(t)
   const { pages, open } = await openTabs(t, service, 3)
   const [leader, ...others] = pages as [Page, Page, Page]
+  // This one is not to lead: then all would move when it is closed.
   const closing = await open()
+  await run(closing, `
+    const request = navigator.locks.request.bind(navigator.locks)
+    navigator.locks.request = async (name, options, held) => options.steal ? await new Promise(() => {}) : await request(name, options, held)`)
   await join(closing)
   let over = false
   const stuck = run(leader, 'const until = Date.now() + 20000; while (Date.now() < until);').then(() => { over = true })
