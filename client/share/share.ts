@@ -71,7 +71,8 @@ class SharedLink implements Link {
 export class Share {
   readonly #host: ShareHost
   readonly #locks: Locks
-  readonly #me = crypto.randomUUID()
+  /** Another one whenever it joins: others may still hold the lock of the last one. */
+  #me = ''
   readonly #links = new Map<number, SharedLink>()
   #bus: InstanceType<typeof BroadcastChannel> | undefined
   #hub: Hub | undefined
@@ -152,6 +153,7 @@ export class Share {
 
   #join (token: string): void {
     if (this.#life !== undefined) return
+    this.#me = crypto.randomUUID()
     const { http, label } = this.#host
     this.#group = `carillon 1 ${http.base} ${label} ${identityOf(token)}`
     const life = this.#life = new AbortController()

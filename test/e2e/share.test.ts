@@ -210,6 +210,28 @@ t.test('a tab that comes by its locks slowly is known to be there, and to be gon
   await until(async () => await metric(service, 'carillon_channels') === before, 'the channel of the closed tab to be left')
 })
 
+t.test('tabs that were disconnected by a backend share again, whoever still holds locks of theirs', async t => {
+  const service = await startService(t)
+  const { pages, open } = await openTabs(t, service, 2)
+  // As a tab does that led once, and is frozen.
+  const frozen = await open()
+  await run(frozen, `
+    const { held } = await navigator.locks.query()
+    const own = held.map(({ name }) => name).filter(name => /[0-9a-f-]{36}$/.test(name))
+    if (own.length !== 2) throw new Error('which are their own? ' + JSON.stringify(held))
+    for (const name of own) void navigator.locks.request(name, { mode: 'shared' }, () => new Promise(() => {}))`)
+  t.equal((await fetch(`${service.url}/users/ada/connections`, { method: 'DELETE', headers: { 'x-api-key': API_KEY } })).ok, true)
+  await until(async () => (await Promise.all(pages.map(told))).every(({ state }) => state === 'stopped'), 'the tabs to stop')
+  for (const page of pages) {
+    await run(page, `
+      client.connect()
+      await Promise.race([channel.subscribe(), new Promise((_, reject) => setTimeout(reject, 15_000, new Error('not subscribed within 15 s')))])`)
+  }
+  await publish(service, 'again')
+  for (const page of pages) t.match(await after(page, 1, 'the message'), { heard: ['again'], gaps: 0, state: 'connected' })
+  t.equal(await connections(service), 1)
+})
+
 t.test('when the leading tab closes, the next one goes on: nothing is lost or repeated in any tab', async t => {
   const service = await startService(t)
   const { pages } = await openTabs(t, service, 8)
