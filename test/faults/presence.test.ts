@@ -3,8 +3,7 @@ import t, { type Test } from 'tap'
 import { LEASE, type Member, type Occupant, type UserStatus } from '../../src/core/presence/presence.ts'
 import { listen, occupant, ownKey, type Heard } from '../contracts/presence.ts'
 import { redisInstance } from '../support/broker.ts'
-import { openAdmin } from '../support/presence.ts'
-import { startRedis, type RedisServer } from '../support/redis.ts'
+import { redisClient, startRedis, type RedisServer } from '../support/redis.ts'
 import { forkRegistry, type RegistryProcess } from '../support/registry-process.ts'
 import { until } from '../support/until.ts'
 
@@ -119,14 +118,14 @@ t.test('a Redis that restarts, or is silent for 10 s, makes nobody leave, and no
   await until(() => heard.length === 410, 'who really goes is announced')
 })
 
-interface Setup<T> { readonly redis: RedisServer, readonly admin: ReturnType<typeof openAdmin>, readonly instances: T }
+interface Setup<T> { readonly redis: RedisServer, readonly admin: ReturnType<typeof redisClient>, readonly instances: T }
 
 async function setup (t: Test, count: 2, args?: string[]): Promise<Setup<[RegistryProcess, RegistryProcess]>>
 async function setup (t: Test, count: 3, args?: string[]): Promise<Setup<[RegistryProcess, RegistryProcess, RegistryProcess]>>
 async function setup (t: Test, count: number, args: string[] = []): Promise<Setup<RegistryProcess[]>> {
   const redis = await startRedis(t, { args })
   const instances = await Promise.all(Array.from({ length: count }, async () => await forkRegistry(t, redis.url)))
-  return { redis, admin: openAdmin(t, redis.url), instances }
+  return { redis, admin: redisClient(t, redis), instances }
 }
 
 /** Hears what is announced in the room, and of each of these. */

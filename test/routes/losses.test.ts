@@ -1,11 +1,10 @@
-import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { Backend } from '../support/backend.ts'
 import { firstCursor } from '../support/follower.ts'
 import { startReady } from '../support/instances.ts'
-import { startRedis, type RedisServer } from '../support/redis.ts'
+import { redisClient, startRedis, type RedisServer } from '../support/redis.ts'
 import { API_KEY, type Service } from '../support/service.ts'
 import { connect } from '../support/socket.ts'
 import { openStream } from '../support/stream.ts'
@@ -168,12 +167,8 @@ interface Cluster { readonly redis: RedisServer, readonly admin: Redis, readonly
 async function cluster (t: Test, args: string[] = []): Promise<Cluster> {
   const redis = await startRedis(t, { args })
   const [a, b] = await Promise.all([0, 1].map(async () => await startReady(t, { REDIS_URL: redis.url, RATE_LIMIT: '10000', DRAIN_WINDOW: '500' }))) as [Service, Service]
-  const admin = new Redis(redis.url)
+  const admin = redisClient(t, redis)
   admin.on('error', () => {})
-  t.teardown(async () => {
-    admin.disconnect()
-    if (admin.status !== 'end') await once(admin, 'end')
-  })
   return { redis, admin, a, b }
 }
 

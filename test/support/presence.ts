@@ -1,7 +1,4 @@
-import { once } from 'node:events'
 import Fastify from 'fastify'
-import { Redis } from 'ioredis'
-import type { Test } from 'tap'
 import fanout from '../../plugins/fanout.ts'
 import presence from '../../plugins/presence.ts'
 import redis from '../../plugins/redis.ts'
@@ -31,14 +28,4 @@ export async function startRegistry (t: Owner, { url, prefix, namespaces = defau
   await app.broker.start({ deliver () {}, interrupted () {} })
   await app.presence.start(sink)
   return app.presence
-}
-
-/** A connection to look into Redis with. */
-export function openAdmin (t: Test, url: string): Redis {
-  const admin = new Redis(url)
-  t.teardown(async () => {
-    admin.disconnect()
-    if (admin.status !== 'end') await once(admin, 'end')
-  })
-  return admin
 }

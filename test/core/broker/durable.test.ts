@@ -1,10 +1,9 @@
-import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { Broker, Receipt } from '../../../src/core/broker/broker.ts'
 import { message, redisInstance } from '../../support/broker.ts'
-import { startRedis, type RedisServer } from '../../support/redis.ts'
+import { redisClient, startRedis, type RedisServer } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
 
 const KEY = '/chat:log'
@@ -71,11 +70,7 @@ interface Cluster { broker: Broker, other: Broker, replica: RedisServer, admin: 
 async function cluster (t: Test): Promise<Cluster> {
   const server = await startRedis(t)
   const replica = await startRedis(t, { args: ['--replicaof', '127.0.0.1', String(server.port)] })
-  const admin = new Redis(replica.url)
-  t.teardown(async () => {
-    admin.disconnect()
-    if (admin.status !== 'end') await once(admin, 'end')
-  })
+  const admin = redisClient(t, replica)
   await until(async () => /master_link_status:up/.test(await admin.info('replication')), 'it follows', 30_000)
   const [broker, other] = await Promise.all([instance(t, server, true), instance(t, server, true)])
   return { broker, other, replica, admin }

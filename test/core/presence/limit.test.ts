@@ -1,8 +1,8 @@
 import t from 'tap'
 import { defaultNamespaces, type Namespaces } from '../../../src/core/channel.ts'
 import { occupant, ownKey } from '../../contracts/presence.ts'
-import { openAdmin, startRegistry } from '../../support/presence.ts'
-import { startRedis } from '../../support/redis.ts'
+import { startRegistry } from '../../support/presence.ts'
+import { redisClient, startRedis } from '../../support/redis.ts'
 
 t.setTimeout(280_000)
 
@@ -14,7 +14,7 @@ const TOGETHER = 5
 
 t.test('a user never has more connections than the limit, however many come at once on three instances', async t => {
   const redis = await startRedis(t)
-  const admin = openAdmin(t, redis.url)
+  const admin = redisClient(t, redis)
   // Of announcements there are tests elsewhere.
   const namespaces: Namespaces = new Map([...defaultNamespaces].filter(([name]) => name !== 'online'))
   const all = await Promise.all([1, 2, 3].map(async () => await startRegistry(t, { url: redis.url, namespaces })))

@@ -11,8 +11,8 @@ import { Sweeper } from '../../../src/core/presence/sweeper.ts'
 import { listen, occupant, ownKey, presenceContract, room, UNLIMITED } from '../../contracts/presence.ts'
 import { redisInstance } from '../../support/broker.ts'
 import { readPage } from '../../support/pages.ts'
-import { openAdmin, startRegistry } from '../../support/presence.ts'
-import { startRedis } from '../../support/redis.ts'
+import { startRegistry } from '../../support/presence.ts'
+import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
 
 t.setTimeout(280_000)
@@ -29,7 +29,7 @@ t.test('presence over Redis keeps the contract', async t => {
 
 t.test('when all have gone in order nothing is left but history, and when users were last seen', async t => {
   const redis = await startRedis(t)
-  const admin = openAdmin(t, redis.url)
+  const admin = redisClient(t, redis)
   const [a, b] = [await startRegistry(t, { url: redis.url }), await startRegistry(t, { url: redis.url })]
   await until(() => a.instances === 2, 'they know of each other')
   const users = Array.from({ length: 50 }, (_, n) => occupant(`u${n}`))
@@ -55,7 +55,7 @@ t.test('when all have gone in order nothing is left but history, and when users 
 
 t.test('what Redis has forgotten is said again, and nobody is told that anybody came', async t => {
   const redis = await startRedis(t)
-  const admin = openAdmin(t, redis.url)
+  const admin = redisClient(t, redis)
   const lines: string[] = []
   const options = { url: redis.url, log: (line: string) => { lines.push(line) } }
   const [a, b] = [await startRegistry(t, options), await startRegistry(t, options)]
@@ -87,7 +87,7 @@ t.test('what Redis has forgotten is said again, and nobody is told that anybody 
 
 t.test('scripts that Redis has forgotten are brought again', async t => {
   const redis = await startRedis(t)
-  const admin = openAdmin(t, redis.url)
+  const admin = redisClient(t, redis)
   const presence = await startRegistry(t, { url: redis.url })
   for (let n = 0; n < 5; n++) {
     await admin.script('FLUSH')
@@ -102,7 +102,7 @@ t.test('scripts that Redis has forgotten are brought again', async t => {
 
 t.test('a Redis without memory lets nobody in and everybody out, and what it refused is said when it can', async t => {
   const redis = await startRedis(t)
-  const admin = openAdmin(t, redis.url)
+  const admin = redisClient(t, redis)
   const lines: string[] = []
   const presence = await startRegistry(t, { url: redis.url, log: line => { lines.push(line) } })
   const [ann, bob] = [occupant('ann'), occupant('bob')]
@@ -124,7 +124,7 @@ t.test('a Redis without memory lets nobody in and everybody out, and what it ref
 
 t.test('a connection whose answer was lost is not left behind', async t => {
   const redis = await startRedis(t)
-  const admin = openAdmin(t, redis.url)
+  const admin = redisClient(t, redis)
   const presence = await startRegistry(t, { url: redis.url })
   const [ann, bob] = [occupant('ann'), occupant('bob')]
   await presence.connect(ann, UNLIMITED)
@@ -145,7 +145,7 @@ t.test('a connection whose answer was lost is not left behind', async t => {
 
 t.test('a dead instance is swept once, wherever those who sweep it are stopped', async t => {
   const redis = await startRedis(t)
-  const admin = openAdmin(t, redis.url)
+  const admin = redisClient(t, redis)
   const users = Array.from({ length: 400 }, (_, n) => occupant(`u${n}`))
   const soon = (): number => Date.now() + 5000
   let stops = 0
@@ -197,7 +197,7 @@ t.test('a dead instance is swept once, wherever those who sweep it are stopped',
 
 t.test('the rights of docs/configuration.md are enough', async t => {
   const redis = await startRedis(t)
-  const admin = openAdmin(t, redis.url)
+  const admin = redisClient(t, redis)
   const [, rights = ''] = /ACL SETUSER carillon on >password (.+)/.exec(await readPage('docs/configuration.md')) ?? []
   await admin.call('ACL', 'SETUSER', 'carillon', 'on', '>secret', ...rights.split(' '))
   const lines: string[] = []

@@ -8,8 +8,8 @@ import { entryOf, joined, Names, placeOf, type Entering } from '../../../src/cor
 import { MOST_STEPS, outcomesOf, take, type Step } from '../../../src/core/presence/steps.ts'
 import { occupant, ownKey, room, UNLIMITED } from '../../contracts/presence.ts'
 import { redisInstance } from '../../support/broker.ts'
-import { openAdmin, startRegistry } from '../../support/presence.ts'
-import { startRedis } from '../../support/redis.ts'
+import { startRegistry } from '../../support/presence.ts'
+import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
 
 t.setTimeout(60_000)
@@ -30,7 +30,7 @@ async function start (t: Test): Promise<{ broker: RedisBroker, admin: Redis, url
   const redis = await startRedis(t)
   const broker = (await redisInstance(t, { url: redis.url })).broker as RedisBroker
   await broker.start({ deliver () {}, interrupted () {} })
-  return { broker, admin: openAdmin(t, redis.url), url: redis.url, pause: redis.pause, resume: redis.resume }
+  return { broker, admin: redisClient(t, redis), url: redis.url, pause: redis.pause, resume: redis.resume }
 }
 
 /** Runs of scripts since the last reset. */
@@ -53,7 +53,7 @@ t.test('steps of one run are taken in their order, each on what the one before h
 
 t.test('what steps of one run announce one after the other in a channel is one message for Redis', async t => {
   const { broker, admin, url } = await start(t)
-  const listener = openAdmin(t, url)
+  const listener = redisClient(t, { url })
   const payloads: string[] = []
   listener.on('message', (_, payload) => payloads.push(payload))
   await listener.subscribe('carillon:m:/chat:a', 'carillon:m:/chat:b')
