@@ -11,12 +11,17 @@ export interface ConnectionOwner {
   readonly backlog: Backlog
   /** Called before a message of a key is written that the connection's framing does not know. */
   alone (connection: Connection, key: string): void
+  /** Called when a connection holds frames: to be flushed as this turn of the event loop ends. */
+  flushSoon (connection: Connection): void
   /** Called once, as the connection stops being open: it hears nothing from here on. */
   ended (connection: Connection, code: number): void
 }
 
 /** A name for a connection: unguessable, never used again. */
 export function newConnectionId (): string { return randomText(16) }
+
+/** Bytes of frames that a connection holds until its turn ends; more is written at once. */
+const MAX_HELD = 65_536
 
 const nothing: ReadonlySet<string> = new Set()
 
@@ -108,11 +113,21 @@ export class Connection implements Reader {
     return true
   }
 
-  /** Writes one frame for this client. */
+  /** Says something to this client alone: with what else it gets in this turn of the event loop, which costs as much as one of the two. */
   send (frame: ControlFrame): void {
     if (!this.#open) return
-    this.transport.send(frame)
-    const left = this.transport.buffered
+    const { transport } = this
+    const first = transport.held === 0
+    transport.send(frame)
+    const { held } = transport
+    if (held === 0 || held > MAX_HELD) this.flush()
+    else if (first) this.#owner.flushSoon(this)
+  }
+
+  /** Writes what was said and not written yet. */
+  flush (): void {
+    if (!this.#open) return
+    const left = this.transport.flush()
     if (left > this.#owner.backlog.perReader) this.close(closes.tooSlow)
     else if (left > 0) this.#owner.backlog.note(this, left)
   }

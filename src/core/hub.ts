@@ -16,6 +16,9 @@ export class Hub {
   readonly #topics = new Map<string, Topic>()
   readonly #observer: Observer
   #dirty: Topic[] = []
+  /** Connections that hold frames for their clients alone. */
+  #holding: Connection[] = []
+  #scheduled = false
 
   constructor (observer: Observer = silent) { this.#observer = observer }
 
@@ -51,13 +54,30 @@ export class Hub {
       return
     }
     topic.pending = [message]
-    if (this.#dirty.push(topic) === 1) setImmediate(this.#flushAll)
+    this.#dirty.push(topic)
+    this.#schedule()
+  }
+
+  /** Has a connection flushed as this turn of the event loop ends, unless a message takes along what it holds. */
+  flushSoon (connection: Connection): void {
+    this.#holding.push(connection)
+    this.#schedule()
+  }
+
+  #schedule (): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(this.#flushAll)
   }
 
   readonly #flushAll = (): void => {
     const dirty = this.#dirty
+    const holding = this.#holding
     this.#dirty = []
+    this.#holding = []
+    this.#scheduled = false
     for (const topic of dirty) this.#flush(topic)
+    for (const connection of holding) connection.flush()
   }
 
   #flush (topic: Topic): void {

@@ -257,6 +257,8 @@ export class Realtime implements ConnectionOwner {
 
   alone (connection: Connection, key: string): void { this.#membership.alone(connection, key) }
 
+  flushSoon (connection: Connection): void { this.hub.flushSoon(connection) }
+
   ended (connection: Connection, code: number): void {
     this.roster.remove(connection)
     for (const channel of connection.channels.keys()) this.#membership.part(connection, channel)

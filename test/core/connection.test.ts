@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { WebSocketServer, type WebSocket } from 'ws'
 import { Batch } from '../../src/core/batch.ts'
 import { Connection } from '../../src/core/connection.ts'
+import { Hub } from '../../src/core/hub.ts'
 import { backendIdentity } from '../../src/core/identity.ts'
 import { closes } from '../../src/core/protocol.ts'
 import { WebSocketTransport } from '../../src/core/transport/websocket.ts'
@@ -89,6 +90,43 @@ for (const [what, end] of Object.entries<(connection: Connection) => void>({
     t.equal(owner.backlog.total, 0, 'nothing waits')
   })
 }
+
+t.test('what it is told waits for what else it gets in the turn, and goes first', async t => {
+  const owner = new Owner()
+  const hub = new Hub()
+  const { connection, client } = await overSockets(t, owner)
+  let heard = ''
+  client.on('data', data => { heard += data.toString('latin1') })
+  const told = (): string[] => heard.match(/pong","id":\d+|said \d+/gs) ?? []
+  await until(() => heard.includes('\r\n\r\n'), 'the upgrade')
+
+  owner.flushSoon = connection => { hub.flushSoon(connection) }
+  hub.add('/live:a', connection)
+  hub.deliver('/live:a', said('"said 1"'))
+  connection.send({ type: 'pong', id: 1 })
+  connection.send({ type: 'pong', id: 2 })
+  t.ok(connection.transport.held > 0)
+  await until(() => told().length === 3, 'all')
+  t.strictSame(told(), ['pong","id":1', 'pong","id":2', 'said 1'], 'before a message that came before')
+  connection.send({ type: 'pong', id: 3 })
+  await until(() => told().length === 4, 'it goes without a message too')
+
+  // Nobody flushes it any more.
+  owner.flushSoon = () => {}
+  connection.send({ type: 'pong', id: 4 })
+  connection.deliver(new Batch('/live:a', [said('"said 2"')]))
+  t.equal(connection.transport.held, 0, 'a message takes along what is held, in its own write')
+  let sent = 4
+  for (let most = -1; connection.transport.held > most && sent < 10_000;) {
+    most = connection.transport.held
+    connection.send({ type: 'pong', id: ++sent })
+  }
+  t.equal(connection.transport.held, 0, 'many do not wait')
+  connection.send({ type: 'pong', id: ++sent })
+  connection.close(closes.shutdown)
+  await until(() => heard.includes('\x88'), 'the end')
+  t.equal(told().filter(text => text.startsWith('pong')).length, sent, 'the end takes along what is held')
+})
 
 t.test('a client that takes nothing is owed one pong, for its last ping', async t => {
   const { connection, socket, client } = await overSockets(t, new Owner())

@@ -50,6 +50,9 @@ export class RecordingTransport implements Transport {
     if (this.stuck) this.buffered += JSON.stringify(frame).length
   }
 
+  readonly held = 0
+  flush (): number { return this.buffered }
+
   drained (callback: () => void): void {
     if (this.stuck) this.#waiting.push(callback)
     else setImmediate(callback)
@@ -83,6 +86,8 @@ export class Owner implements ConnectionOwner {
   }
 
   alone (): void {}
+  /** Called as a connection holds frames: they are written at once, unless a test has it otherwise. */
+  flushSoon: (connection: Connection) => void = connection => { connection.flush() }
 
   ended (connection: Connection, code: number): void {
     this.ends.push({ connection, code })

@@ -65,6 +65,9 @@ export class PollTransport implements Transport {
     this.#told(frame)
   }
 
+  get held (): number { return 0 }
+  flush (): number { return 0 }
+
   #moved (): void {
     this.#cursor = this.framing.cursor
     this.#positions = this.framing.positions

@@ -140,6 +140,9 @@ export class SseTransport implements Transport {
     this.text(encodeEvent({ id, event: `$${frame.type}`, data: JSON.stringify(frame) }))
   }
 
+  get held (): number { return 0 }
+  flush (): number { return this.buffered }
+
   drained (callback: () => void): void { whenDrained(this.#stream, callback) }
 
   heartbeat (): void { this.write(this.direct ? CHUNKED_HEARTBEAT : HEARTBEAT) }

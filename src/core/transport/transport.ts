@@ -57,8 +57,12 @@ export interface Transport {
   readonly buffered: number
   /** Writes bytes made by {@link framing}; they may be shared with other readers and are never changed. Answers what is {@link buffered} then. */
   write (bytes: Buffer): number
-  /** Writes one frame for this reader alone. */
+  /** Takes one frame for this reader alone; it leaves before anything that is written after it, and with {@link flush} at the latest. */
   send (frame: ControlFrame): void
+  /** Bytes of frames that were not written yet. */
+  readonly held: number
+  /** Writes the frames that are held. Answers what is {@link buffered} then. */
+  flush (): number
   /** Calls back, once, when the reader has taken what is buffered, or is gone. */
   drained (callback: () => void): void
   /** Shows the peer and every proxy on the way that the connection lives. */

@@ -63,6 +63,8 @@ export class WebSocketTransport extends FrameReader implements Transport {
   #heardLast = false
   /** Runs once goodbye was said. */
   #timer: NodeJS.Timeout | undefined
+  /** Frames for this client alone, which wait for what else is written in this turn of the event loop. */
+  #frames: Buffer | undefined
   /** A pong that the client has no room for. */
   #pong: Buffer | undefined
 
@@ -107,14 +109,31 @@ export class WebSocketTransport extends FrameReader implements Transport {
   pause (): void { this.#socket.pause() }
   resume (): void { this.#socket.resume() }
 
-  write (bytes: Buffer): number { return writeTo(this.#socket, this.#descriptor, bytes) }
+  write (bytes: Buffer): number {
+    const frames = this.#frames
+    if (frames === undefined) return writeTo(this.#socket, this.#descriptor, bytes)
+    this.#frames = undefined
+    return writeTo(this.#socket, this.#descriptor, Buffer.concat([frames, bytes]))
+  }
 
   send (frame: ControlFrame): void {
+    const frames = this.#frames
     const payload = Buffer.from(JSON.stringify(frame))
-    const bytes = Buffer.allocUnsafe(headerLength(payload.length) + payload.length)
-    writeFrame(bytes, 0, payload)
-    this.write(bytes)
+    const start = frames?.length ?? 0
+    const bytes = Buffer.allocUnsafe(start + headerLength(payload.length) + payload.length)
+    frames?.copy(bytes)
+    writeFrame(bytes, start, payload)
+    this.#frames = bytes
+  }
+
+  get held (): number { return this.#frames?.length ?? 0 }
+
+  flush (): number {
+    const frames = this.#frames
+    this.#frames = undefined
+    if (frames !== undefined) writeTo(this.#socket, this.#descriptor, frames)
     this.#socket.uncork()
+    return this.#socket.writableLength
   }
 
   drained (callback: () => void): void { whenDrained(this.#socket, callback) }
