@@ -110,6 +110,7 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
     namespaces: config.namespaces,
     limits,
     heartbeat: config.heartbeatInterval,
+    gatherTime: config.gatherTime,
     idleTimeout: config.idleTimeout,
     drainDelay: config.drainDelay,
     drainWindow: config.drainWindow,

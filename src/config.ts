@@ -54,6 +54,8 @@ export interface Config {
   }
   /** `on`: WebSocket clients that ask for permessage-deflate get it. */
   readonly compression: 'off' | 'on'
+  /** How long a message to a channel with many readers may wait for others; 0: none waits. */
+  readonly gatherTime: number
   readonly heartbeatInterval: number
   /** 0: connections may idle for ever. */
   readonly idleTimeout: number
@@ -98,6 +100,7 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env): Config {
       rateLimit: vars.RATE_LIMIT
     }),
     compression: vars.COMPRESSION as 'off' | 'on',
+    gatherTime: vars.GATHER_TIME,
     heartbeatInterval: vars.HEARTBEAT_INTERVAL,
     idleTimeout: vars.IDLE_TIMEOUT,
     drainDelay: vars.DRAIN_DELAY,

@@ -44,6 +44,7 @@ t.test('without any variable the defaults of the contract hold', async t => {
       rateLimit: 50
     },
     compression: 'off',
+    gatherTime: 10,
     heartbeatInterval: 25_000,
     idleTimeout: 1_800_000,
     drainDelay: 0,
@@ -90,6 +91,7 @@ t.test('every variable is taken', async t => {
     MAX_INSTANCE_BUFFERED_BYTES: '4096',
     RATE_LIMIT: '7',
     COMPRESSION: 'on',
+    GATHER_TIME: '250',
     HEARTBEAT_INTERVAL: '100',
     IDLE_TIMEOUT: '0',
     DRAIN_DELAY: '1',
@@ -126,6 +128,7 @@ t.test('every variable is taken', async t => {
       rateLimit: 7
     },
     compression: 'on',
+    gatherTime: 250,
     heartbeatInterval: 100,
     idleTimeout: 0,
     drainDelay: 1,

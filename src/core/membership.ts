@@ -223,6 +223,8 @@ export class Membership {
   #again (connection: Connection, { channel, position }: Wish, answer: (channel: string, resumed: Resumed) => void): Promise<void> | undefined {
     const key = this.#key(connection, channel)
     const feed = this.interest.feed(key)
+    // The answer says where the channel is: what came before that must not come after it.
+    this.#hub.flush(key)
     const goesBack = position !== undefined && connection.identity.own.includes(channel) && !connection.behind.has(channel)
     if (feed === undefined || !goesBack) {
       answer(channel, { ...feed?.position })

@@ -28,6 +28,8 @@ export interface RealtimeOptions {
   readonly limits: Limits
   /** How often a connection is pinged, in ms; clients are told. */
   readonly heartbeat: number
+  /** How long a message to many readers may wait for others, in ms; 0: none waits. */
+  readonly gatherTime?: number
   readonly policies?: Policies
   readonly observer?: Observer
   /** Has a user's connections that are on other instances be closed with 4502. Never throws. */
@@ -60,7 +62,7 @@ export class Realtime implements ConnectionOwner {
   readonly #serial = new Serial()
   #phase: Phase = 'serving'
 
-  constructor ({ broker, presence, namespaces, limits, heartbeat, policies = {}, observer = silent, directives, evict }: RealtimeOptions) {
+  constructor ({ broker, presence, namespaces, limits, heartbeat, gatherTime = 0, policies = {}, observer = silent, directives, evict }: RealtimeOptions) {
     this.#broker = broker
     this.#presence = presence
     this.instance = presence.instance
@@ -71,7 +73,7 @@ export class Realtime implements ConnectionOwner {
     this.heartbeat = heartbeat
     this.observer = observer
     this.#publisher = new Publisher({ broker, namespaces, rights: this.#rights, policies, observer, instance: this.instance })
-    this.hub = new Hub(observer)
+    this.hub = new Hub({ observer, gatherTime })
     this.backlog = new Backlog({ perReader: limits.maxBufferedBytes, perInstance: limits.maxInstanceBufferedBytes })
     this.#membership = new Membership({ broker, hub: this.hub, namespaces, observer, ...limits })
     this.attendance = new Attendance({

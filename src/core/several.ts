@@ -22,6 +22,11 @@ export function hasOne<T extends object> (several: Several<T>, one: T): boolean 
   return several instanceof Set ? several.has(one) : several === one
 }
 
+/** How many are there. */
+export function countOf<T extends object> (several: Several<T>): number {
+  return several instanceof Set ? several.size : 1
+}
+
 /** All that are there. */
 export function each<T extends object> (several: Several<T> | undefined): Iterable<T> {
   if (several === undefined) return []

@@ -84,3 +84,18 @@ t.test('a message of its own gives a user ids of its own, from then on', async t
   t.equal(ben.written.at(-1), cleo.written.at(-1))
   t.strictSame(last(ben), [['chat:lobby', 2]])
 })
+
+t.test('who asks again for an own channel is told where it is after what came before', async t => {
+  const realtime = await service(t)
+  const transport = new RecordingTransport()
+  const connection = realtime.open(transport, identityOf({ sub: 'ann', exp: Date.now() / 1000 + 3600, subscribe: ['*'] }))
+  await realtime.welcome(connection)
+  const { hub } = realtime
+  const message = { event: 'message', at: Date.now(), volatile: false, json: Buffer.from('"before"') }
+  let heard = 0
+  await realtime.subscribe(connection, { channel: 'user:ann' }, () => { heard = transport.written.length })
+  t.equal(heard, 0)
+  hub.deliver('/user:ann', message)
+  await realtime.subscribe(connection, { channel: 'user:ann' }, () => { heard = transport.written.length })
+  t.equal(heard, 1)
+})

@@ -3,7 +3,8 @@ import t from 'tap'
 import { Hub } from '../../src/core/hub.ts'
 import { closes } from '../../src/core/protocol.ts'
 import { Observers, silent } from '../../src/core/observer.ts'
-import { LineFraming, Owner, recorded, said } from '../support/transport.ts'
+import { LineFraming, Owner, recorded, said, type RecordingTransport } from '../support/transport.ts'
+import { until } from '../support/until.ts'
 
 t.test('the messages of one turn leave together, as one buffer that all readers of a framing share', async t => {
   const hub = new Hub()
@@ -33,6 +34,87 @@ t.test('each turn has a buffer of its own', async t => {
   await turn()
   await turn()
   t.strictSame(transport.written.map(String), ['1\n', '2\n'])
+})
+
+/** A hub with a channel of so many readers; one of them is looked at. */
+function crowded (readers: number, gatherTime = 1000): { hub: Hub, transport: RecordingTransport } {
+  const hub = new Hub({ gatherTime })
+  const [framing, owner] = [new LineFraming(), new Owner()]
+  const { connection, transport } = recorded(owner, framing)
+  hub.add('k', connection)
+  for (let i = 1; i < readers; i++) hub.add('k', recorded(owner, framing).connection)
+  return { hub, transport }
+}
+
+/** Of which a channel rests for 100 ms after a write. */
+const MANY = 5000
+
+t.test('a channel of many readers rests after a write, and what comes meanwhile leaves together', async t => {
+  const { hub, transport } = crowded(MANY)
+  hub.deliver('k', said('1'))
+  await turn()
+  t.strictSame(transport.written.map(String), ['1\n'], 'what comes alone waits for nothing')
+  hub.deliver('k', said('2'))
+  await turn()
+  hub.deliver('k', said('3'))
+  await turn()
+  t.equal(transport.written.length, 1)
+  await until(() => transport.written.length > 1, 'it has rested')
+  t.strictSame(transport.written.map(String), ['1\n', '2\n3\n'])
+  hub.deliver('k', said('4'))
+  await until(() => transport.text.endsWith('4\n'), 'it rests after that as well, and then goes on')
+})
+
+t.test('a channel that has gathered enough does not rest', async t => {
+  const { hub, transport } = crowded(MANY)
+  const numbers = Array.from({ length: 8 }, (_, i) => `${i}`)
+  hub.deliver('k', said('first'))
+  await turn()
+  for (const number of numbers) hub.deliver('k', said(number))
+  await turn()
+  t.equal(transport.text, ['first', ...numbers, ''].join('\n'), 'many messages')
+  hub.deliver('k', said('next'))
+  await turn()
+  t.ok(transport.text.endsWith('next\n'), 'and none after them')
+  hub.deliver('k', said('x'.repeat(40_000)))
+  await turn()
+  t.ok(transport.text.endsWith('next\n'))
+  hub.deliver('k', said('x'.repeat(40_000)))
+  await turn()
+  t.ok(transport.text.endsWith('x\n'), 'many bytes')
+  hub.deliver('k', said('x'.repeat(100_000)))
+  await turn()
+  t.equal(transport.text.split('\n').at(-2)?.length, 100_000, 'many bytes at once')
+})
+
+for (const [what, readers, gatherTime] of [['of few readers', 49, 1000], ['whose service gathers nothing', MANY, 0]] as const) {
+  t.test(`a channel ${what} never rests`, async t => {
+    const { hub, transport } = crowded(readers, gatherTime)
+    for (const number of ['1', '2', '3']) {
+      hub.deliver('k', said(number))
+      await turn()
+    }
+    t.strictSame(transport.written.map(String), ['1\n', '2\n', '3\n'])
+  })
+}
+
+t.test('who comes and goes while a channel rests hears what the others hear, from then on and until then', async t => {
+  const { hub, transport } = crowded(MANY)
+  const [late, early] = [recorded(undefined, new LineFraming()), recorded(undefined, new LineFraming())]
+  hub.add('k', early.connection)
+  hub.deliver('k', said('1'))
+  await turn()
+  hub.deliver('k', said('2'))
+  hub.add('k', late.connection)
+  hub.deliver('k', said('3'))
+  hub.remove('k', early.connection)
+  hub.deliver('k', said('4'))
+  hub.flush('k')
+  t.equal(transport.text, '1\n2\n3\n4\n', 'nothing waits when it is asked for')
+  hub.deliver('k', said('5'))
+  await until(() => transport.text.endsWith('5\n'), 'the last one')
+  t.equal(early.transport.text, '1\n2\n3\n')
+  t.equal(late.transport.text, '3\n4\n5\n')
 })
 
 t.test('a reader gets the messages of its channels only, each in order', async t => {
@@ -206,7 +288,7 @@ t.test('deliveries are counted by message and reader, latencies by message', asy
     latency: ms => { latencies.push(ms) },
     messages: (direction, type, count) => { out.push([direction, type, count]) }
   })
-  const hub = new Hub(observers)
+  const hub = new Hub({ observer: observers })
   const owner = new Owner()
   for (const kind of ['websocket', 'websocket', 'sse'] as const) hub.add('k', recorded(owner, new LineFraming(kind)).connection)
   hub.deliver('k', said('1', { at: Date.now() - 1000 }))
