@@ -42,9 +42,9 @@ export async function bench ({ scenarios, peers, transports, rounds, heard = () 
 
 interface Turn { readonly transport: TransportName, readonly point: string, readonly contender: Contender }
 
-function turns ({ transports: possible, points = [''], takes = () => true, contenders }: Scenario, peers: readonly Peer[], transports: readonly TransportName[], round: number): Turn[] {
+function turns ({ transports: possible, points = [''], takes = () => true, contenders, variants = [] }: Scenario, peers: readonly Peer[], transports: readonly TransportName[], round: number): Turn[] {
   const list = transports.filter(transport => possible.includes(transport)).flatMap(transport => points.flatMap(point =>
-    (contenders?.filter(({ peer }) => peers.some(({ name }) => name === peer.name)) ?? peers.flatMap(contendersOf))
+    (contenders?.filter(({ peer }) => peers.some(({ name }) => name === peer.name)) ?? peers.flatMap(peer => [...contendersOf(peer), ...variants.filter(variant => variant.peer.name === peer.name)]))
       .filter(contender => contender.peer.dialects[transport] !== undefined && takes(contender, transport))
       .map(contender => ({ transport, point, contender }))))
   return round % 2 === 0 ? list : list.reverse()

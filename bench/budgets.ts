@@ -27,6 +27,7 @@ const both = (budget: Omit<Budget, 'contender'>): Budget[] => ['carillon-live', 
 /** What Carillon is to hold, by scenario. */
 export const budgets: readonly Budget[] = [
   ...both({ scenario: 'spaced', transport: 'websocket', measure: cpu, against: 'ws', ratio: 0.8 }),
+  { scenario: 'spaced', transport: 'websocket', measure: cpu, contender: 'carillon-prompt', against: 'ws', ratio: 0.8 },
   ...both({ scenario: 'spaced', transport: 'websocket', measure: cpu, against: 'socketio', ratio: 0.7 }),
   ...both({ scenario: 'burst', transport: 'websocket', measure: cpu, against: 'ws', ratio: 0.06 }),
   ...both({ scenario: 'burst', transport: 'websocket', measure: cpu, against: 'socketio', ratio: 0.08 }),

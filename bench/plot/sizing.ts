@@ -25,7 +25,7 @@ export function sizingText (entries: readonly Entry[]): string {
 
 function coreTable (entries: readonly Entry[]): string {
   const rows = [
-    ...[['spaced', 'messages that come one by one'], ['busy', 'many small channels, publishing included']].flatMap(([scenario = '', about]) =>
+    ...[['spaced', '1,000 readers a channel, 100 messages a second'], ['busy', 'many small channels, publishing included']].flatMap(([scenario = '', about]) =>
       [['carillon-live', 'live'], ['carillon-chat', 'durable']].map(([contender = '', kind]) => ({ what: `Deliveries a second, ${about}: ${kind}`, scenario, contender }))),
     { what: 'Connects a second: authenticated, subscribed, counted', scenario: 'storm', contender: 'carillon-chat' }
   ].map(({ what, scenario, contender }) => [what, ...transports.map(transport => rate(PLANNED * 1e6 / figure(entries, scenario, transport, contender, 'cpu')))])

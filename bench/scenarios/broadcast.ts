@@ -1,13 +1,15 @@
+import { carillonPrompt } from '../servers/carillon.ts'
 import { deliveryMeasures, fanOut, type FanOut } from './fanout.ts'
 import type { Scenario, Trial } from './scenario.ts'
 
 const READERS = 1000
 
-/** 1,000 readers of one channel, 100 messages a second: each message comes alone. */
+/** 1,000 readers of one channel, 100 messages a second: each message comes alone, unless it waits for the next. */
 export const spaced: Scenario = {
   name: 'spaced',
   about: '1,000 readers of one channel on two instances, 100 messages a second.',
   transports: ['websocket', 'sse'],
+  variants: [{ name: 'carillon-prompt', label: 'Carillon, live, GATHER_TIME=0', peer: carillonPrompt, namespace: 'live' }],
   measures: deliveryMeasures,
   run: trial => fanOut(trial, oneChannel(trial, { rate: 100 }))
 }

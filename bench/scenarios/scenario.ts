@@ -53,6 +53,8 @@ export interface Scenario {
   readonly takes?: (contender: Contender, transport: TransportName) => boolean
   /** Who takes part, of the peers that are chosen, where it is not each of them as it is. */
   readonly contenders?: readonly Contender[]
+  /** Who takes part beside a peer that is chosen, as the same peer set up otherwise. */
+  readonly variants?: readonly Contender[]
   /** Values of what varies; one empty one where nothing does. */
   readonly points?: readonly string[]
   /** What the points count. */

@@ -20,6 +20,12 @@ export const carillonDeflate: Peer = {
   start: options => startServices(options, { COMPRESSION: 'on' })
 }
 
+/** The same, with no message waiting for others. */
+export const carillonPrompt: Peer = {
+  ...carillon,
+  start: options => startServices(options, { GATHER_TIME: '0' })
+}
+
 async function startServices ({ owner, redis, instances, nodeArgs = [] }: PeerOptions, more: Record<string, string> = {}): Promise<Cluster> {
   const env = { REDIS_URL: redis.url, RATE_LIMIT: '1000000', MAX_CHANNELS_PER_CONNECTION: '65536', MAX_CONNECTIONS_PER_USER: '5', CHANNELS_FILE: CHANNELS, ...more }
   return clusterOf(await Promise.all(Array.from({ length: instances }, () => startService(owner, env, [...COLLECTOR, ...nodeArgs]))), { signal: endOf(nodeArgs) })
