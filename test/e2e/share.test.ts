@@ -28,9 +28,16 @@ async function profile (t: Owner, browser: Browser, service: Pick<Service, 'url'
   }
 }
 
-/** Runs the text of an async function in a page. */
+/** ms that a page may take for what it is told to do. */
+const PATIENCE = 60_000
+
+/** Runs the text of an async function in a page. One that never ends is told with what the page knows by then. */
 async function run<Result> (page: Page, text: string): Promise<Result> {
-  return await page.evaluate(`(async () => { ${text} })()`)
+  return await page.evaluate(`Promise.race([(async () => { ${text} })(), new Promise((_, reject) => setTimeout(async () => {
+    const { held, pending } = await navigator.locks.query()
+    const subscribed = ['${CHANNEL}', 'chat:more', 'user:ada'].map(name => window.client?.channel(name).state)
+    reject(new Error(${JSON.stringify(text)} + ' takes too long: ' + JSON.stringify({ state: window.client?.state, subscribed, ...window.heard && { heard, gaps, errors, states }, held, pending })))
+  }, ${PATIENCE}))])`)
 }
 
 /** A client in a page, subscribed to the channel, that keeps all that it hears. */
@@ -222,11 +229,7 @@ t.test('tabs that were disconnected by a backend share again, whoever still hold
     for (const name of own) void navigator.locks.request(name, { mode: 'shared' }, () => new Promise(() => {}))`)
   t.equal((await fetch(`${service.url}/users/ada/connections`, { method: 'DELETE', headers: { 'x-api-key': API_KEY } })).ok, true)
   await until(async () => (await Promise.all(pages.map(told))).every(({ state }) => state === 'stopped'), 'the tabs to stop')
-  for (const page of pages) {
-    await run(page, `
-      client.connect()
-      await Promise.race([channel.subscribe(), new Promise((_, reject) => setTimeout(reject, 15_000, new Error('not subscribed within 15 s')))])`)
-  }
+  for (const page of pages) await run(page, 'client.connect(); await channel.subscribe()')
   await publish(service, 'again')
   for (const page of pages) t.match(await after(page, 1, 'the message'), { heard: ['again'], gaps: 0, state: 'connected' })
   t.equal(await connections(service), 1)
