@@ -13,6 +13,8 @@ export interface ConnectionOwner {
   alone (connection: Connection, key: string): void
   /** Called when a connection holds frames: to be flushed as this turn of the event loop ends. */
   flushSoon (connection: Connection): void
+  /** Called before a connection is closed that can still take something: what waits in its channels is to be written. */
+  ending (connection: Connection): void
   /** Called once, as the connection stops being open: it hears nothing from here on. */
   ended (connection: Connection, code: number): void
 }
@@ -132,8 +134,9 @@ export class Connection implements Reader {
     else if (left > 0) this.#owner.backlog.note(this, left)
   }
 
-  /** Ends it with a code of the table; the first reason counts. */
+  /** Ends it with a code of the table; the first reason counts. It gets first what waits in its channels, unless it is too slow for that. */
   close (close: Close): void {
+    if (this.#open && close.code !== closes.tooSlow.code) this.#owner.ending(this)
     if (!this.#end(close.code)) return
     this.transport.close(close)
   }

@@ -261,6 +261,10 @@ export class Realtime implements ConnectionOwner {
 
   flushSoon (connection: Connection): void { this.hub.flushSoon(connection) }
 
+  ending (connection: Connection): void {
+    for (const [, key] of connection.channels) this.hub.flush(key)
+  }
+
   ended (connection: Connection, code: number): void {
     this.roster.remove(connection)
     for (const channel of connection.channels.keys()) this.#membership.part(connection, channel)

@@ -89,6 +89,9 @@ export class Owner implements ConnectionOwner {
   /** Called as a connection holds frames: they are written at once, unless a test has it otherwise. */
   flushSoon: (connection: Connection) => void = connection => { connection.flush() }
 
+  /** Called as a connection is about to be closed. */
+  ending: (connection: Connection) => void = () => {}
+
   ended (connection: Connection, code: number): void {
     this.ends.push({ connection, code })
     this.onEnd(connection)

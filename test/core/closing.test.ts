@@ -1,0 +1,81 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import t from 'tap'
+import { MemoryBroker } from '../../src/core/broker/memory.ts'
+import { defaultNamespaces } from '../../src/core/channel.ts'
+import { identityOf } from '../../src/core/identity.ts'
+import { MemoryPresence } from '../../src/core/presence/memory.ts'
+import { closes } from '../../src/core/protocol.ts'
+import { Realtime } from '../../src/core/realtime.ts'
+import { LineFraming, RecordingTransport } from '../support/transport.ts'
+
+/** A transport that keeps what it was told in order. */
+class OrderedTransport extends RecordingTransport {
+  readonly order: unknown[] = []
+
+  override write (bytes: Buffer): number {
+    this.order.push(...bytes.toString().trim().split('\n').map(line => (JSON.parse(line) as { data: unknown }).data))
+    return super.write(bytes)
+  }
+
+  override close (close: { code: number, reason: string }): void {
+    this.order.push(close.code)
+    super.close(close)
+  }
+}
+
+const identity = identityOf({ sub: 'alice', exp: 4_000_000_000, subscribe: ['*'], publish: ['*'] })
+
+/** A channel of so many readers that it rests for 100 ms after a write, and the last of them. */
+async function crowd (channel: string, maxBufferedBytes = 1_048_576): Promise<{ realtime: Realtime, transport: OrderedTransport, publish: (data: unknown) => Promise<unknown>, close: () => Promise<void> }> {
+  const broker = new MemoryBroker()
+  const limits = { maxChannels: 128, maxMessageBytes: 65_536, maxBufferedBytes, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50, maxConnectionsPerUser: 0, connectionLimitPolicy: 'reject' as const }
+  const presence = new MemoryPresence({ broker, namespaces: defaultNamespaces })
+  const realtime = new Realtime({ broker, presence, namespaces: defaultNamespaces, limits, heartbeat: 25_000, gatherTime: 1000 })
+  await realtime.start()
+  const framing = new LineFraming()
+  let transport = new OrderedTransport(framing)
+  for (let i = 0; i < 5000; i++) {
+    transport = new OrderedTransport(framing)
+    await realtime.welcome(realtime.open(transport, identity), [{ channel }])
+  }
+  return {
+    realtime,
+    transport,
+    publish: async data => await realtime.publish(identity, { channel, event: 'message', data, volatile: false }),
+    close: async () => {
+      await presence.close()
+      await broker.close()
+    }
+  }
+}
+
+for (const channel of ['live:all', 'chat:all']) {
+  t.test(`who is closed while ${channel} rests gets first what waits there`, async t => {
+    const { realtime, transport, publish, close } = await crowd(channel)
+    t.teardown(close)
+    await publish(1)
+    await turn()
+    t.strictSame(transport.order, [1])
+    await publish(2)
+    await publish(3)
+    await turn()
+    t.strictSame(transport.order, [1], 'it rests')
+    const last = [...realtime.connections].at(-1)
+    last?.close(closes.shutdown)
+    await publish(4)
+    t.strictSame(transport.order, [1, 2, 3, closes.shutdown.code])
+  })
+}
+
+t.test('who is too slow for what waits there is closed for that, and once', async t => {
+  const { realtime, transport, publish, close } = await crowd('live:all', 65_536)
+  t.teardown(close)
+  await publish(1)
+  await turn()
+  await publish(2)
+  await turn()
+  transport.buffered = 65_536
+  const last = [...realtime.connections].at(-1)
+  last?.close(closes.shutdown)
+  t.strictSame(transport.order, [1, closes.tooSlow.code])
+})
