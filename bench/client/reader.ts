@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
-import { descriptorOf, NONE } from '../../src/core/transport/direct.ts'
+import { descriptorOf, NONE, writeTo } from '../../src/core/transport/direct.ts'
 import type { Client, Dialect } from './dialects.ts'
 import { EventScanner, FrameScanner, type Ear } from './frames.ts'
 import type { Room } from './room.ts'
@@ -63,6 +63,8 @@ export class Reader implements Client, Ear {
   #left = false
   /** Of the socket, while it is only read by {@link collect}. */
   #descriptor = NONE
+  /** Of the socket, to write to. */
+  #output = NONE
 
   constructor (options: ReaderOptions) {
     const { dialect, port, channels, user, position } = options
@@ -100,11 +102,12 @@ export class Reader implements Client, Ear {
   send (text: string): void { this.#socket.write(maskedFrame(text)) }
 
   /** Writes frames that are made already. */
-  write (bytes: Buffer): void { this.#socket.write(bytes) }
+  write (bytes: Buffer): void { writeTo(this.#socket, this.#output, bytes) }
 
   ready (): void {
     this.#text = undefined
     this.#ready = true
+    this.#output = descriptorOf(this.#socket)
     this.#scanner.each = this.#options.sampled
     if (!this.#options.sampled && this.#scanner instanceof FrameScanner) this.#scanner.count()
     this.#settle()

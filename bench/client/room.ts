@@ -27,11 +27,11 @@ export class Room {
   /** Number of the last message that there may be to read: as long as its arrival paces the channel, no reader need look for what only is on its way. */
   get due (): number { return this.flight > 0 ? this.#done : this.sent }
 
-  /** Who publishes here: a reader over its own WebSocket, or requests. Ids make each message one that is accepted once. */
-  prepare ({ text, ids, poster, lifelike = false }: { text: number, ids: boolean, poster: Poster | undefined, lifelike?: boolean }): void {
+  /** Who publishes here: a reader over its own WebSocket, by its place among them, or requests. Ids make each message one that is accepted once. */
+  prepare ({ text, ids, publisher, poster, lifelike = false }: { text: number, ids: boolean, publisher: number, poster: Poster | undefined, lifelike?: boolean }): void {
     this.#texts = lifelike ? lifelikeTexts(text) : ['x'.repeat(text)]
     this.poster = poster
-    const [reader] = this.readers
+    const reader = this.readers[publisher % this.readers.length]
     const { name } = this
     const idOf = (seq: number): string | undefined => ids ? `${name}-${process.pid}-${seq}` : undefined
     const publish = reader?.dialect.publish

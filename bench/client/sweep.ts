@@ -5,8 +5,8 @@ import type { Reader } from './reader.ts'
  * what nobody has read for 40 ms, at the cost of whoever runs at that moment.
  */
 const CYCLE = 30
-/** ms. What is read at a time makes nobody else wait for long. */
-const SLICE = 5
+/** ms. What is read at a time makes those who pace wait, and servers without work meanwhile. */
+const SLICE = 1
 
 /**
  * Reads sockets in turn instead of whenever something comes: that, a wait and a read for each message, would be most of what the load client

@@ -103,7 +103,8 @@ const calls: Calls = {
 
 /** Tells channels how they are published to: by requests where readers can't, or when there are none. */
 function prepare (chosen: readonly Room[], { dialect, ports, ...how }: Pick<Load, 'dialect' | 'ports' | 'text' | 'ids' | 'lifelike'>, byRequest = dialects[dialect].publish === undefined): void {
-  chosen.forEach((room, i) => room.prepare({ ...how, poster: byRequest ? new Poster(dialects[dialect], ports[i % ports.length] ?? 0) : undefined }))
+  // Neighbours have their publishers at different places among their readers, so that these are on all instances.
+  chosen.forEach((room, i) => room.prepare({ ...how, publisher: i, poster: byRequest ? new Poster(dialects[dialect], ports[i % ports.length] ?? 0) : undefined }))
 }
 
 /** Ends what publishes by requests; answers how many were accepted. Throws when one was not. */
