@@ -3,7 +3,7 @@ import type { Connection } from './connection.ts'
 import { ProtocolError, RealtimeError, visible } from './errors.ts'
 import type { Identity } from './identity.ts'
 import { parseJson } from './json.ts'
-import { closes, type Command, type CommandId, type Position, type ResumeCommand, type SubscribeCommand } from './protocol.ts'
+import { closes, type Command, type CommandId, type Position, type PublishCommand, type ResumeCommand, type SubscribeCommand } from './protocol.ts'
 import type { Realtime } from './realtime.ts'
 
 /** Errors that a connection may make within {@link ERROR_WINDOW} before it is closed. */
@@ -40,8 +40,7 @@ export class Dispatch {
       const command = parseCommand(value)
       this.spend(connection, now)
       connection.lastCommandAt = now
-      const done = command.type === 'subscribe' ? this.#subscribe(connection, command) : this.#run(connection, command)
-      done.catch((error: unknown) => this.#answer(connection, id, error, now))
+      this.#begin(connection, command).catch((error: unknown) => this.#answer(connection, id, error, now))
     } catch (error) {
       this.#answer(connection, id, error, now)
     }
@@ -57,7 +56,15 @@ export class Dispatch {
     connection.allowance--
   }
 
-  /** By itself, since every connection does it: what runs all commands has room for all of them. */
+  /** What every connection does, and what is asked for most, are by themselves: what runs all commands has room for all of them, and takes the time. */
+  #begin (connection: Connection, command: Command): Promise<unknown> {
+    switch (command.type) {
+      case 'publish': return this.#publish(connection, command)
+      case 'subscribe': return this.#subscribe(connection, command)
+      default: return this.#run(connection, command)
+    }
+  }
+
   #subscribe (connection: Connection, command: SubscribeCommand): Promise<void> {
     const { id, channel, position } = command
     return this.#realtime.subscribe(connection, command, resumed => {
@@ -65,7 +72,13 @@ export class Dispatch {
     })
   }
 
-  async #run (connection: Connection, command: Exclude<Command, SubscribeCommand>): Promise<void> {
+  #publish (connection: Connection, { id, channel, event, data, volatile, messageId, echo }: PublishCommand): Promise<unknown> {
+    const published = this.#realtime.publish(connection.identity, { channel, event, data, volatile, messageId, exclude: echo ? undefined : connection.id })
+    if (id === undefined) return published
+    return published.then(({ position, duplicate, durable }) => { connection.send({ type: 'published', id, channel, ...position, messageId, duplicate, durable }) })
+  }
+
+  async #run (connection: Connection, command: Exclude<Command, SubscribeCommand | PublishCommand>): Promise<void> {
     const realtime = this.#realtime
     const { id } = command
     switch (command.type) {
@@ -73,12 +86,6 @@ export class Dispatch {
         await realtime.unsubscribe(connection, command.channel)
         if (id !== undefined) connection.send({ type: 'unsubscribed', id, channel: command.channel })
         return
-      case 'publish': {
-        const { channel, messageId, echo } = command
-        const { position, duplicate, durable } = await realtime.publish(connection.identity, { ...command, exclude: echo ? undefined : connection.id })
-        if (id !== undefined) connection.send({ type: 'published', id, channel, ...position, messageId, duplicate, durable })
-        return
-      }
       case 'history': {
         const { channel, after, limit } = command
         const { messages, ...history } = await realtime.history(connection.identity, channel, after, limit)
