@@ -25,6 +25,8 @@ export interface UpstreamHost {
 
 /** How long an unsubscribe may take, where it is not answered; ms. */
 const LEAVING = 2000
+/** How long a channel is kept that it was opened with for a tab that has yet to come; ms. As long as a tab's link may take to open. */
+const LATE = 15_000
 const WELCOME = 3000
 const WELCOME_POLL = 10_000
 const TOO_LARGE = 1009
@@ -262,7 +264,11 @@ export class Upstream {
     if (recovered === false && asked?.member !== undefined) this.#gaps.set(channel, asked.member)
     // What is replayed has not been told yet; where it has been, to somebody, that remains.
     if (place === undefined || place.epoch !== epoch) this.#places.set(channel, { epoch, offset: recovered === true && from !== undefined ? from : offset })
-    if (asked !== undefined && !this.#has(channel)) this.#doing.get(channel)?.push({ member: undefined, command: { type: 'unsubscribe', id: 0, channel }, at: 0 })
+    if (asked === undefined || this.#has(channel)) return
+    const unwanted = { member: undefined, command: { type: 'unsubscribe', id: 0, channel }, at: 0 } as const
+    if (asked.member !== undefined) this.#doing.get(channel)?.push(unwanted)
+    // Whom it was opened for may be late, and could not have it in any other way.
+    else setTimeout(() => { if (!this.#closed) this.#do({ ...unwanted }) }, LATE)
   }
 
   /** Tells those who have the channel, or the one that it is meant for. */

@@ -210,6 +210,18 @@ t.test('where the next link fails, the old one stays, and the next is tried agai
   t.match(world.give({ type: 'end', link: 1, verdict: 'retry' }), [{ do: 'clear' }, { do: 'clear' }, { do: 'timer', name: 'stable' }, { do: 'adopt', link: 3 }], 'the old one ends before: the next is used as it is')
 })
 
+t.test('a link that is to take the place of another, and can\'t have what it was asked, is replaced itself', async t => {
+  const world = new World()
+  world.give({ type: 'connect' })
+  world.give({ type: 'open', link: 1 })
+  t.match(world.give({ type: 'renew', link: 1 }), [{ do: 'dial', link: 2 }])
+  world.give({ type: 'open', link: 2 })
+  t.strictSame(world.give({ type: 'renew', link: 1 }), [], 'there is one on its way already')
+  t.match(world.give({ type: 'renew', link: 2 }), [{ do: 'drop', link: 2 }, { do: 'dial', link: 3, better: false }])
+  world.give({ type: 'open', link: 3 })
+  t.match(world.give({ type: 'ready', link: 3 }), [{ do: 'drop', link: 1 }, { do: 'clear' }, { do: 'timer' }, { do: 'adopt', link: 3 }])
+})
+
 t.test('fresh tokens that are refused one after the other stop it', async t => {
   const world = new World()
   world.give({ type: 'connect' })

@@ -347,6 +347,25 @@ t.test('what is not one user, or not meant to be shared, is not shared', async t
   t.equal(await connections(service), 5, 'shared')
 })
 
+t.test('a tab that is late on the stream which was opened for what it asked has that as well', async t => {
+  const service = await startService(t)
+  const open = await profile(t, browser, service)
+  const pages = [await open(), await open()] as const
+  for (const page of pages) await join(page, { options: "{ transport: 'sse' }" })
+  // Its words take longer to the others than a stream takes to open.
+  await run(pages[1], `
+    const post = BroadcastChannel.prototype.postMessage
+    let before = Promise.resolve()
+    BroadcastChannel.prototype.postMessage = function (talk) {
+      if (talk.do === 'open') before = new Promise(resolve => setTimeout(resolve, 500))
+      before.then(() => post.call(this, talk))
+    }`)
+  await run(pages[1], "await client.channel('user:ada').subscribe()")
+  await run(pages[1], "await channel.publish('message', 1); await client.channel('chat:more').subscribe()")
+  for (const page of pages) t.match(await after(page, 1, 'the message'), { heard: [1], gaps: 0, errors: [], state: 'connected' })
+  await until(async () => await connections(service) === 1, 'one connection')
+})
+
 t.test('tabs share a stream as well', async t => {
   const service = await startService(t)
   const open = await profile(t, browser, service)
