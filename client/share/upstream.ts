@@ -268,7 +268,7 @@ export class Upstream {
     const unwanted = { member: undefined, command: { type: 'unsubscribe', id: 0, channel }, at: 0 } as const
     if (asked.member !== undefined) this.#doing.get(channel)?.push(unwanted)
     // Whom it was opened for may be late, and could not have it in any other way.
-    else setTimeout(() => { if (!this.#closed) this.#do({ ...unwanted }) }, LATE)
+    else setTimeout(() => { if (!this.#closed) this.#do(unwanted) }, LATE)
   }
 
   /** Tells those who have the channel, or the one that it is meant for. */
