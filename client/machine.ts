@@ -40,8 +40,8 @@ export const STABLE = 30_000
 /** Fresh tokens that are refused in a row before the client gives up. */
 const MAX_REFUSALS = 3
 
-/** A link that is being opened, by a better transport perhaps. `delay`: it said already that it is going to end. */
-interface Next { readonly link: number, readonly better: boolean, opened: boolean, delay?: number }
+/** A link that is being opened. `delay`: it said already that it is going to end. */
+interface Next { readonly link: number, opened: boolean, delay?: number }
 
 /**
  * Which link a client has, and what it does about its end. Events in, actions out: no clock, no socket. There are at most two links:
@@ -110,14 +110,10 @@ export class Machine {
         if (current) this.#leave(input.delay)
         return
       case 'renew':
-        if (next !== undefined) {
-          // It would never be ready: what it waits for it can't have.
-          this.#out.push({ do: 'drop', link: next.link })
-          return this.#dial(next.better)
-        }
-        if (!current) return
-        this.#leaving = true
-        if (this.#next === undefined) this.#dial()
+        if (current) this.#leaving = true
+        // One that is on its way would never be ready: what it waits for it can't have.
+        if (next !== undefined) this.#out.push({ do: 'drop', link: next.link })
+        if (next !== undefined || (current && this.#next === undefined)) this.#dial()
         return
       case 'upgrade':
         if (current && this.#next === undefined) this.#dial(true)
@@ -168,7 +164,7 @@ export class Machine {
   }
 
   #dial (better = false): void {
-    this.#next = { link: ++this.#last, better, opened: false }
+    this.#next = { link: ++this.#last, opened: false }
     this.#out.push({ do: 'dial', link: this.#last, attempt: this.#attempt, better })
   }
 

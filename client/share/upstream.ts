@@ -265,10 +265,8 @@ export class Upstream {
     // What is replayed has not been told yet; where it has been, to somebody, that remains.
     if (place === undefined || place.epoch !== epoch) this.#places.set(channel, { epoch, offset: recovered === true && from !== undefined ? from : offset })
     if (asked === undefined || this.#has(channel)) return
-    const unwanted = { member: undefined, command: { type: 'unsubscribe', id: 0, channel }, at: 0 } as const
-    if (asked.member !== undefined) this.#doing.get(channel)?.push(unwanted)
     // Whom it was opened for may be late, and could not have it in any other way.
-    else setTimeout(() => { if (!this.#closed) this.#do(unwanted) }, LATE)
+    setTimeout(() => { if (!this.#closed) this.#do({ member: undefined, command: { type: 'unsubscribe', id: 0, channel }, at: 0 }) }, asked.member === undefined ? LATE : 0)
   }
 
   /** Tells those who have the channel, or the one that it is meant for. */
