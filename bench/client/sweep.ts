@@ -5,7 +5,7 @@ import type { Reader } from './reader.ts'
  * what nobody has read for 40 ms, at the cost of whoever runs at that moment.
  */
 const CYCLE = 30
-/** ms. What is read at a time makes those who pace wait, and servers without work meanwhile. */
+/** How often some of them are read, ms: as long as that takes nothing is published in a closed loop, and servers run out of work. */
 const SLICE = 1
 
 /**

@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { MemoryBroker } from '../../src/core/broker/memory.ts'
 import { defaultNamespaces } from '../../src/core/channel.ts'
+import type { Connection } from '../../src/core/connection.ts'
 import { identityOf } from '../../src/core/identity.ts'
 import { MemoryPresence } from '../../src/core/presence/memory.ts'
 import { closes } from '../../src/core/protocol.ts'
@@ -26,20 +27,22 @@ class OrderedTransport extends RecordingTransport {
 const identity = identityOf({ sub: 'alice', exp: 4_000_000_000, subscribe: ['*'], publish: ['*'] })
 
 /** A channel of so many readers that it rests for 100 ms after a write, and the last of them. */
-async function crowd (channel: string, maxBufferedBytes = 1_048_576): Promise<{ realtime: Realtime, transport: OrderedTransport, publish: (data: unknown) => Promise<unknown>, close: () => Promise<void> }> {
+async function crowd (channel: string, maxBufferedBytes = 1_048_576): Promise<{ last: Connection, transport: OrderedTransport, publish: (data: unknown) => Promise<unknown>, close: () => Promise<void> }> {
   const broker = new MemoryBroker()
   const limits = { maxChannels: 128, maxMessageBytes: 65_536, maxBufferedBytes, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50, maxConnectionsPerUser: 0, connectionLimitPolicy: 'reject' as const }
   const presence = new MemoryPresence({ broker, namespaces: defaultNamespaces })
   const realtime = new Realtime({ broker, presence, namespaces: defaultNamespaces, limits, heartbeat: 25_000, gatherTime: 1000 })
   await realtime.start()
   const framing = new LineFraming()
-  let transport = new OrderedTransport(framing)
-  for (let i = 0; i < 5000; i++) {
-    transport = new OrderedTransport(framing)
-    await realtime.welcome(realtime.open(transport, identity), [{ channel }])
+  const join = async (transport: OrderedTransport): Promise<Connection> => {
+    const connection = realtime.open(transport, identity)
+    await realtime.welcome(connection, [{ channel }])
+    return connection
   }
+  for (let i = 1; i < 5000; i++) await join(new OrderedTransport(framing))
+  const transport = new OrderedTransport(framing)
   return {
-    realtime,
+    last: await join(transport),
     transport,
     publish: async data => await realtime.publish(identity, { channel, event: 'message', data, volatile: false }),
     close: async () => {
@@ -51,7 +54,7 @@ async function crowd (channel: string, maxBufferedBytes = 1_048_576): Promise<{ 
 
 for (const channel of ['live:all', 'chat:all']) {
   t.test(`who is closed while ${channel} rests gets first what waits there`, async t => {
-    const { realtime, transport, publish, close } = await crowd(channel)
+    const { last, transport, publish, close } = await crowd(channel)
     t.teardown(close)
     await publish(1)
     await turn()
@@ -60,22 +63,20 @@ for (const channel of ['live:all', 'chat:all']) {
     await publish(3)
     await turn()
     t.strictSame(transport.order, [1], 'it rests')
-    const last = [...realtime.connections].at(-1)
-    last?.close(closes.shutdown)
+    last.close(closes.shutdown)
     await publish(4)
     t.strictSame(transport.order, [1, 2, 3, closes.shutdown.code])
   })
 }
 
 t.test('who is too slow for what waits there is closed for that, and once', async t => {
-  const { realtime, transport, publish, close } = await crowd('live:all', 65_536)
+  const { last, transport, publish, close } = await crowd('live:all', 65_536)
   t.teardown(close)
   await publish(1)
   await turn()
   await publish(2)
   await turn()
   transport.buffered = 65_536
-  const last = [...realtime.connections].at(-1)
-  last?.close(closes.shutdown)
+  last.close(closes.shutdown)
   t.strictSame(transport.order, [1, closes.tooSlow.code])
 })
