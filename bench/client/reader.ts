@@ -53,6 +53,8 @@ export class Reader implements Client, Ear {
   broken = false
   /** Its room waits for it before more is sent. */
   paces = false
+  /** When it was read by a sweep, `performance.now()`. */
+  collected = 0
   readonly #options: ReaderOptions
   readonly #socket: Socket
   readonly #scanner: FrameScanner | EventScanner
@@ -122,8 +124,8 @@ export class Reader implements Client, Ear {
 
   /** Whether it can be left to a sweep: nobody waits for what it hears, and whether something is due can be told. */
   get patient (): boolean { return !this.#options.sampled && !this.paces && this.#options.room !== undefined }
-  /** Whether there may be messages that it has not heard. */
-  get due (): boolean { return this.last < (this.#options.room?.due ?? 0) }
+  /** Messages that there may be and it has not heard. */
+  get due (): number { return (this.#options.room?.due ?? 0) - this.last }
 
   /** From now on the event loop does not look at the socket; {@link collect} reads it, until {@link wake}. */
   rest (): void {
@@ -131,9 +133,10 @@ export class Reader implements Client, Ear {
     if (this.#descriptor !== NONE) this.#socket.pause()
   }
 
-  /** Reads what has come. How a connection ends is heard by the stream. */
-  collect (): void {
+  /** Reads what has come by now. How a connection ends is heard by the stream. */
+  collect (now: number): void {
     if (this.#descriptor === NONE || this.#socket.destroyed) return
+    this.collected = now
     try {
       for (let size = shared.length; size === shared.length;) {
         size = readSync(this.#descriptor, shared)

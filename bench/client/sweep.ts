@@ -1,10 +1,13 @@
 import type { Reader } from './reader.ts'
 
-/**
- * How often each socket is read, ms: less often than messages come one by one, so that a read takes several. Linux acknowledges by itself
- * what nobody has read for 40 ms, at the cost of whoever runs at that moment.
- */
+/** How often each reader is looked at, ms. */
 const CYCLE = 30
+/**
+ * A socket is read when so many messages are due, or some are for so long, ms: a read takes several, even where they come one by one. The
+ * kernel keeps and acknowledges them meanwhile, as it does for any reader.
+ */
+const ENOUGH = 16
+const LONGEST = 150
 /** How often some of them are read, ms: as long as that takes nothing is published in a closed loop, and servers run out of work. */
 const SLICE = 1
 
@@ -37,7 +40,7 @@ export class Sweep {
     this.#before = performance.now()
     for (let i = 0; i < share; i++) {
       const reader = this.#readers[this.#next++ % length]
-      if (reader?.due === true) reader.collect()
+      if (reader !== undefined && (reader.due >= ENOUGH || (reader.due > 0 && this.#before - reader.collected >= LONGEST))) reader.collect(this.#before)
     }
   }
 }
