@@ -1,14 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { Backend } from '../support/backend.ts'
+import { startReady } from '../support/instances.ts'
 import type { RedisServer } from '../support/redis.ts'
 import { startSentinelGroup } from '../support/sentinel.ts'
-import { startService } from '../support/service.ts'
-import { connect } from '../support/socket.ts'
+import { API_KEY, startService, type Service } from '../support/service.ts'
+import { connect, type Frame, type SocketClient } from '../support/socket.ts'
 import { until } from '../support/until.ts'
 
 const APPEND = ['--appendonly', 'yes', '--appendfsync', 'everysec']
+/** A lease and a grace, and some more, ms. */
+const GIVEN_UP = 22_000
 
 t.test('when the master dies the service goes on with the next one, and readers stay connected and miss nothing that was replicated', async t => {
   const group = await startSentinelGroup(t, { args: APPEND, password: 'p@ss:w/rd 1%' })
@@ -87,6 +90,59 @@ t.test('a group that no Sentinel knows is said to be what is wrong', async t => 
   t.match(service.output(), /No such master with that name/)
   t.equal(await service.stop(), 0)
 })
+
+t.test('a failover makes nobody leave and nobody come, and who did so meanwhile is announced after it', { timeout: 120_000 }, async t => {
+  const group = await startSentinelGroup(t, { args: APPEND })
+  const [a, b] = await Promise.all([startReady(t, { REDIS_URL: group.url, CHANNELS_FILE: '' }), startReady(t, { REDIS_URL: group.url, CHANNELS_FILE: '' })])
+  const channel = 'chat:lobby'
+  const come = async (service: Service, sub: string): Promise<SocketClient> => {
+    const client = await connect(t, service.wsUrl, { sub })
+    await client.ask({ type: 'subscribe', channel })
+    return client
+  }
+  const present = async (service: Service): Promise<string[]> => {
+    const response = await fetch(`${service.url}/channels/${channel}/presence`, { headers: { 'x-api-key': API_KEY } })
+    if (!response.ok) return [`answered ${response.status}`]
+    const { users } = await response.json() as { users: Array<{ user: string }> }
+    return users.map(({ user }) => user).sort()
+  }
+  const ready = async (): Promise<boolean[]> => await Promise.all([a, b].map(async ({ url }) => (await fetch(`${url}/health/ready`)).ok))
+  const both = async (users: string[]): Promise<boolean> => (await Promise.all([a, b].map(present))).every(some => some.join() === users.join())
+
+  const watcher = await come(a, 'watcher')
+  await come(a, 'ada')
+  await come(b, 'bob')
+  const eve = await come(b, 'eve')
+  await until(() => both(['ada', 'bob', 'eve', 'watcher']), 'all are there')
+  const joined = (frame: Frame): boolean => frame.type === 'join' && frame.user === 'eve'
+  await watcher.next(joined)
+  await replicated(t, group.servers[0] as RedisServer)
+  const before = watcher.frames.length
+
+  await group.servers[0]?.kill()
+  eve.ws.terminate()
+  await until(async () => (await ready()).every(ok => !ok), 'both have noticed')
+  await until(async () => (await ready()).every(Boolean), 'both are ready again', 30_000)
+  await come(a, 'carl')
+  await until(() => both(['ada', 'bob', 'carl', 'watcher']), 'each instance knows who is there', 30_000)
+  // As long as a lease and a grace, in which somebody might be given up.
+  await sleep(GIVEN_UP)
+  t.ok(await both(['ada', 'bob', 'carl', 'watcher']), 'they stay there')
+  const news = watcher.frames.slice(before).filter(({ type }) => type === 'join' || type === 'leave')
+  t.strictSame(news.map(({ type, user }) => `${type} ${String(user)}`).sort(), ['join carl', 'leave eve'])
+  t.equal(watcher.closed, undefined)
+})
+
+/** Waits until the replicas have all that a master has been told so far. */
+async function replicated (t: Test, { port }: RedisServer): Promise<void> {
+  const redis = new Redis({ port, host: '127.0.0.1' })
+  try {
+    await redis.set('everything-before-this', '1')
+    t.equal(await redis.wait(2, 5000), 2, 'both replicas have it')
+  } finally {
+    redis.disconnect()
+  }
+}
 
 /** Names of the service's connections that a server has. */
 async function connections ({ port }: RedisServer): Promise<string[]> {
