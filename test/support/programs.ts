@@ -10,7 +10,8 @@ const programs = {
   'redis-server': { names: ['redis-server'], packages: ['redis-server'] },
   nginx: { names: ['nginx'], packages: ['nginx-light'] },
   chromium: { names: ['chromium', 'chromium-browser', 'google-chrome'], packages: ['chromium', 'fonts-liberation'] },
-  curl: { names: ['curl'], packages: ['curl'] }
+  curl: { names: ['curl'], packages: ['curl'] },
+  openssl: { names: ['openssl'], packages: ['openssl'] }
 }
 
 export type ProgramName = keyof typeof programs

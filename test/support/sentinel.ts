@@ -7,6 +7,7 @@ import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 import { program } from './programs.ts'
 import { freePort, startRedis, type RedisServer } from './redis.ts'
+import { tlsSettings, type Identity } from './tls.ts'
 import { until } from './until.ts'
 
 /** A master, its replicas, and the Sentinels that watch them. Ended with the test. */
@@ -28,25 +29,40 @@ export interface SentinelGroupOptions {
   downAfter?: number
   /** What the servers ask for; the Sentinels don't. */
   password?: string
+  /** All of them talk over TLS, and so does who comes by the {@link SentinelGroup.url}. */
+  identity?: Identity
 }
 
 /** Starts one master with two replicas and three Sentinels, and waits until all of them know each other. */
-export async function startSentinelGroup (t: Test, { args = [], downAfter = 2000, password }: SentinelGroupOptions = {}): Promise<SentinelGroup> {
+export async function startSentinelGroup (t: Test, { args = [], downAfter = 2000, password, identity }: SentinelGroupOptions = {}): Promise<SentinelGroup> {
   const name = 'carillon-tests'
   // By default a master waits 5 s for more replicas before it sends anything.
   const settings = ['--repl-diskless-sync-delay', '0', ...password === undefined ? [] : ['--requirepass', password, '--masterauth', password], ...args]
-  const master = await startRedis(t, { args: settings })
+  /** Servers by the port at which the others know them. */
+  const known = new Map<number, RedisServer>()
+  const launch = async (more: string[] = []): Promise<RedisServer> => {
+    const secure = identity === undefined ? undefined : await freePort()
+    const server = await startRedis(t, { args: [...settings, ...tlsSettings(identity, secure).flatMap(([name, value]) => [`--${name}`, value]), ...more] })
+    known.set(secure ?? server.port, server)
+    return server
+  }
+  const master = await launch()
+  const [place = 0] = known.keys()
   const replicas: RedisServer[] = []
-  for (let i = 0; i < 2; i++) replicas.push(await startRedis(t, { args: [...settings, '--replicaof', `127.0.0.1 ${master.port}`] }))
+  for (let i = 0; i < 2; i++) replicas.push(await launch(['--replicaof', `127.0.0.1 ${place}`]))
   for (const { port } of replicas) await until(async () => (await info(port, 'replication', password)).includes('master_link_status:up'), 'a replica has everything', 20_000)
 
   const sentinels: ChildProcess[] = []
   const ports: number[] = []
+  const places: number[] = []
   for (let i = 0; i < 3; i++) {
     const port = await freePort()
+    const secure = identity === undefined ? undefined : await freePort()
     ports.push(port)
+    places.push(secure ?? port)
     sentinels.push(await startSentinel(t, port, [
-      `sentinel monitor ${name} 127.0.0.1 ${master.port} 2`,
+      ...tlsSettings(identity, secure).map(setting => setting.join(' ')),
+      `sentinel monitor ${name} 127.0.0.1 ${place} 2`,
       `sentinel down-after-milliseconds ${name} ${downAfter}`,
       `sentinel failover-timeout ${name} 10000`,
       `sentinel parallel-syncs ${name} 2`,
@@ -58,13 +74,13 @@ export async function startSentinelGroup (t: Test, { args = [], downAfter = 2000
   const servers = [master, ...replicas]
   return {
     name,
-    url: `redis+sentinel://${password === undefined ? '' : `:${encodeURIComponent(password)}@`}${ports.map(port => `127.0.0.1:${port}`).join(',')}/${name}`,
+    url: `${identity === undefined ? 'redis' : 'rediss'}+sentinel://${password === undefined ? '' : `:${encodeURIComponent(password)}@`}${places.map(port => `127.0.0.1:${port}`).join(',')}/${name}`,
     servers,
     sentinels,
     async master () {
       for (const port of ports) {
         const address = await ask(port, ['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', name]).catch(() => undefined) as string[] | undefined
-        if (address !== undefined) return servers.find(server => String(server.port) === address[1])
+        if (address !== undefined) return known.get(Number(address[1]))
       }
       return undefined
     }
