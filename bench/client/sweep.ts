@@ -3,8 +3,8 @@ import type { Reader } from './reader.ts'
 /** How often each reader is looked at, ms. */
 const CYCLE = 30
 /**
- * A socket is read when so many messages are due, or some are for so long, ms: a read takes several, even where they come one by one. The
- * kernel keeps and acknowledges them meanwhile, as it does for any reader.
+ * A socket is read when so many messages are due, or any are and the last read is so long ago, ms: a read takes several, even where they come
+ * one by one. The kernel keeps and acknowledges them meanwhile, as it does for any reader.
  */
 const ENOUGH = 16
 const LONGEST = 150
@@ -40,7 +40,7 @@ export class Sweep {
     this.#before = performance.now()
     for (let i = 0; i < share; i++) {
       const reader = this.#readers[this.#next++ % length]
-      if (reader !== undefined && (reader.due >= ENOUGH || (reader.due > 0 && this.#before - reader.collected >= LONGEST))) reader.collect(this.#before)
+      if (reader !== undefined && reader.due >= (this.#before - reader.collected >= LONGEST ? 1 : ENOUGH)) reader.collect(this.#before)
     }
   }
 }

@@ -5,14 +5,13 @@ import { freePort, startRedis, type RedisServer } from '../support/redis.ts'
 import { startSentinelGroup } from '../support/sentinel.ts'
 import { startService } from '../support/service.ts'
 import { connect } from '../support/socket.ts'
-import { makeIdentity, tlsSettings, type Identity } from '../support/tls.ts'
+import { makeIdentity, tlsArguments, type Identity } from '../support/tls.ts'
 import { until } from '../support/until.ts'
 
 /** A Redis behind TLS, with a password, and its URL there. */
 async function secureRedis (t: Test, identity: Identity): Promise<{ server: RedisServer, url: string }> {
   const port = await freePort()
-  const args = tlsSettings(identity, port).flatMap(([name, value]) => [`--${name}`, value])
-  return { server: await startRedis(t, { args: [...args, '--requirepass', 'secret word'] }), url: `rediss://:secret%20word@127.0.0.1:${port}` }
+  return { server: await startRedis(t, { args: [...tlsArguments(identity, port), '--requirepass', 'secret word'] }), url: `rediss://:secret%20word@127.0.0.1:${port}` }
 }
 
 t.test('instances talk through a Redis behind TLS, and come back to it', async t => {

@@ -6,7 +6,7 @@ import { startReady } from '../support/instances.ts'
 import type { RedisServer } from '../support/redis.ts'
 import { startSentinelGroup } from '../support/sentinel.ts'
 import { API_KEY, startService, type Service } from '../support/service.ts'
-import { connect, type Frame, type SocketClient } from '../support/socket.ts'
+import { connect, type SocketClient } from '../support/socket.ts'
 import { until } from '../support/until.ts'
 
 const APPEND = ['--appendonly', 'yes', '--appendfsync', 'everysec']
@@ -114,8 +114,7 @@ t.test('a failover makes nobody leave and nobody come, and who did so meanwhile 
   await come(b, 'bob')
   const eve = await come(b, 'eve')
   await until(() => both(['ada', 'bob', 'eve', 'watcher']), 'all are there')
-  const joined = (frame: Frame): boolean => frame.type === 'join' && frame.user === 'eve'
-  await watcher.next(joined)
+  await watcher.next(({ type, user }) => type === 'join' && user === 'eve')
   await replicated(t, group.servers[0] as RedisServer)
   const before = watcher.frames.length
 

@@ -7,7 +7,7 @@ import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 import { program } from './programs.ts'
 import { freePort, startRedis, type RedisServer } from './redis.ts'
-import { tlsSettings, type Identity } from './tls.ts'
+import { tlsArguments, tlsSettings, type Identity } from './tls.ts'
 import { until } from './until.ts'
 
 /** A master, its replicas, and the Sentinels that watch them. Ended with the test. */
@@ -42,7 +42,7 @@ export async function startSentinelGroup (t: Test, { args = [], downAfter = 2000
   const known = new Map<number, RedisServer>()
   const launch = async (more: string[] = []): Promise<RedisServer> => {
     const secure = identity === undefined ? undefined : await freePort()
-    const server = await startRedis(t, { args: [...settings, ...tlsSettings(identity, secure).flatMap(([name, value]) => [`--${name}`, value]), ...more] })
+    const server = await startRedis(t, { args: [...settings, ...tlsArguments(identity, secure), ...more] })
     known.set(secure ?? server.port, server)
     return server
   }

@@ -36,3 +36,8 @@ export function tlsSettings (identity: Identity | undefined, port = 0): Array<[n
     ['tls-port', String(port)], ['tls-cert-file', cert], ['tls-key-file', key], ['tls-ca-cert-file', cert], ['tls-auth-clients', 'no'], ['tls-replication', 'yes']
   ]
 }
+
+/** The same as words of a command line. */
+export function tlsArguments (identity: Identity | undefined, port?: number): string[] {
+  return tlsSettings(identity, port).flatMap(([name, value]) => [`--${name}`, value])
+}
