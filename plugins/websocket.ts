@@ -1,7 +1,7 @@
 import websocketPlugin, { type WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { IncomingMessage, Server } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { WebSocket } from 'ws'
 import { UpgradeGate } from '../src/core/gate.ts'
 import { SUBPROTOCOL } from '../src/core/protocol.ts'
@@ -11,9 +11,12 @@ import { WebSocketTransport } from '../src/core/transport/websocket.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     /** Owns sockets from their upgrade request until they are WebSockets. */
-    gate: UpgradeGate
+    gate: UpgradeGate<Arrival>
   }
 }
+
+/** A connection that is not a WebSocket yet: the id of its place, and the answer that the framework has made for its request. */
+export interface Arrival { readonly id: string, readonly response: ServerResponse }
 
 export interface WebSocketPluginOptions {
   /** The path of the WebSocket route; upgrades to any other are answered 404. */
@@ -38,11 +41,11 @@ const DEFLATE = { serverNoContextTakeover: true, clientNoContextTakeover: true, 
  * Registered before every plugin with hooks, so that its own run first.
  */
 async function websocket (fastify: FastifyInstance, { path, maxMessageBytes, compression }: WebSocketPluginOptions): Promise<void> {
-  const gate = new UpgradeGate({
+  const gate = new UpgradeGate<Arrival>({
     refuse ({ url = '', method, headers }) {
       // What no route of ours answers would be answered outside of this plugin, where nobody closes the socket.
-      const asked = `${method} ${url.split('?', 1)[0]}`
-      if (asked !== `GET ${path}`) return { status: 404, code: 'forbidden', message: `There is no WebSocket here: it is at GET ${path}.` }
+      const here = method === 'GET' && url.startsWith(path) && (url.length === path.length || url[path.length] === '?')
+      if (!here) return { status: 404, code: 'forbidden', message: `There is no WebSocket here: it is at GET ${path}.` }
       if (!fastify.originAllowed(headers.origin)) {
         return { status: 403, code: 'forbidden', message: 'This Origin is not on the list of allowed ones (ALLOWED_ORIGINS).' }
       }

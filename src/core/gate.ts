@@ -13,16 +13,19 @@ export interface GateOptions {
   readonly timeout?: number
 }
 
+/** When an upgrade began, `performance.now()`, and what is held for it. */
+interface Underway<Held> { readonly began: number, held: Held | undefined }
+
 /**
  * Stands between the HTTP server's `upgrade` event and who answers it (listens to this emitter's `upgrade`). A socket that asks
  * for an upgrade has no owner: nobody hears its errors, its end, or its silence, and each of those has killed processes or leaked
- * descriptors. Here it has one from the first moment until it is upgraded.
+ * descriptors. Here it has one from the first moment until it is upgraded. What was held for one that is gone before is emitted as `lost`.
  */
-export class UpgradeGate extends EventEmitter {
+export class UpgradeGate<Held = undefined> extends EventEmitter<{ upgrade: [request: IncomingMessage, socket: Duplex, head: Buffer], lost: [held: Held] }> {
   readonly #refuse: GateOptions['refuse']
   readonly #timeout: number
-  /** Upgrades under way, oldest first, and when each began; `performance.now()`. */
-  readonly #pending = new Map<Duplex, number>()
+  /** Upgrades under way, oldest first. */
+  readonly #pending = new Map<Duplex, Underway<Held>>()
   /** One for all of them, while there are any: a timer for each would stay with its connection. */
   #timer: NodeJS.Timeout | undefined
 
@@ -30,8 +33,8 @@ export class UpgradeGate extends EventEmitter {
     super()
     this.#refuse = refuse
     this.#timeout = timeout
-    const pending = this.#pending
-    this.#forget = function () { pending.delete(this) }
+    const forget = (socket: Duplex): void => this.#forget(socket)
+    this.#closed = function () { forget(this) }
   }
 
   /** Upgrades under way. */
@@ -41,24 +44,34 @@ export class UpgradeGate extends EventEmitter {
   readonly handle = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
     socket.on('error', ignore)
     socket.on('end', endSocket)
-    socket.on('close', this.#forget)
-    this.#pending.set(socket, performance.now())
+    socket.on('close', this.#closed)
+    this.#pending.set(socket, { began: performance.now(), held: undefined })
     this.#timer ??= setInterval(this.#sweep, this.#timeout / 20).unref()
     const refusal = this.#refuse(request)
     if (refusal === undefined) this.emit('upgrade', request, socket, head)
     else refuseUpgrade(socket as Socket, refusal)
   }
 
-  /** The upgrade is done: the socket has an owner who hears its errors. */
-  accept (socket: Socket): void {
+  /** Holds something for an upgrade under way; answers false, and holds nothing, when its socket is gone. */
+  hold (socket: Socket, held: Held): boolean {
+    const underway = this.#pending.get(socket)
+    if (underway === undefined || socket.destroyed) return false
+    underway.held = held
+    return true
+  }
+
+  /** The upgrade is done: the socket has an owner who hears its errors. Answers what was held for it. */
+  accept (socket: Socket): Held | undefined {
+    const underway = this.#pending.get(socket)
     this.#pending.delete(socket)
-    socket.off('close', this.#forget)
+    socket.off('close', this.#closed)
     socket.off('end', endSocket)
     socket.off('error', ignore)
     // What is left of a list that was longer has room for twenty. Not all at once: that would turn the socket's table of listeners into a slow and large one.
     const listeners = socket.rawListeners('end') as Array<() => void>
     for (const listener of listeners) socket.off('end', listener)
     for (const listener of listeners) socket.on('end', listener)
+    return underway?.held
   }
 
   /** Cuts what is still under way. */
@@ -69,7 +82,7 @@ export class UpgradeGate extends EventEmitter {
   /** Cuts what has taken too long. */
   readonly #sweep = (): void => {
     const now = performance.now()
-    for (const [socket, began] of this.#pending) {
+    for (const [socket, { began }] of this.#pending) {
       if (now - began < this.#timeout) return
       socket.destroy()
     }
@@ -78,7 +91,13 @@ export class UpgradeGate extends EventEmitter {
     this.#timer = undefined
   }
 
-  readonly #forget: (this: Duplex) => void
+  #forget (socket: Duplex): void {
+    const underway = this.#pending.get(socket)
+    this.#pending.delete(socket)
+    if (underway?.held !== undefined) this.emit('lost', underway.held)
+  }
+
+  readonly #closed: (this: Duplex) => void
 }
 
 function refuseUpgrade (socket: Socket, { status, code, message }: Refusal): void {

@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify'
-import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { RealtimeError, visible } from '../core/errors.ts'
 import { closes } from '../core/protocol.ts'
@@ -8,13 +7,7 @@ import type { SocketEvents, WebSocketTransport } from '../core/transport/websock
 /** `GET /ws`: a two-way connection. */
 export default async function websocket (fastify: FastifyInstance): Promise<void> {
   const { realtime, dispatch, gate } = fastify
-  /** Connections that are not WebSockets yet: the place of each, and the answer that the framework has made for it. */
-  const coming = new Map<Socket, { readonly id: string, readonly response: ServerResponse }>()
-  function giveUp (this: Socket): void {
-    const place = coming.get(this)
-    if (place !== undefined) realtime.attendance.giveUp(place.id)
-    coming.delete(this)
-  }
+  gate.on('lost', ({ id }) => realtime.attendance.giveUp(id))
 
   const events: SocketEvents = {
     text: (connection, text) => dispatch.receive(connection, text),
@@ -49,14 +42,9 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
       if (!request.ws) return done()
       realtime.attendance.admit(request.identity, 'websocket').then(id => {
         const socket = request.raw.socket as Socket
-        if (socket.destroyed) {
-          realtime.attendance.giveUp(id)
-        } else {
-          coming.set(socket, { id, response: reply.raw })
-          socket.once('close', giveUp)
-          // The answer to the upgrade and the welcome leave together: there is nothing that a client could do in between.
-          socket.cork()
-        }
+        // The answer to the upgrade and the welcome leave together: there is nothing that a client could do in between.
+        if (gate.hold(socket, { id, response: reply.raw })) socket.cork()
+        else realtime.attendance.giveUp(id)
         done()
       }, done)
     },
@@ -70,20 +58,16 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
       // What the plugin has the server of `ws` make.
       const transport = ws as unknown as WebSocketTransport
       const socket = request.raw.socket as Socket
-      gate.accept(socket)
-      socket.off('close', giveUp)
-      const place = coming.get(socket)
-      coming.delete(socket)
+      const arrival = gate.accept(socket)
       // There is no answer to come: the socket would hold it, and the request with all that hangs on it, for as long as it is open.
-      place?.response.detachSocket(socket)
-      const connection = realtime.open(transport, request.identity, place?.id)
+      arrival?.response.detachSocket(socket)
+      const connection = realtime.open(transport, request.identity, arrival?.id)
       transport.serve(connection, events)
-      // What the client has sent along waits in its socket: nothing is answered before the welcome.
-      transport.pause()
-      realtime.welcome(connection).then(() => transport.resume(), (error: unknown) => {
+      // What the client has sent along waits: nothing is answered before the welcome.
+      Promise.resolve(realtime.welcome(connection)).then(() => transport.listen(), (error: unknown) => {
         request.log.warn({ err: error }, 'a connection could not be welcomed')
         connection.close({ code: closes.moved.code, reason: visible(error).code })
-        transport.resume()
+        transport.listen()
       })
     }
   })

@@ -34,6 +34,7 @@ async function overSockets (t: Test, owner: Owner): Promise<{ connection: Connec
   const connection = new Connection(owner, transport, backendIdentity(undefined), Date.now())
   const nothing = (): void => {}
   transport.serve(connection, { text: nothing, binary: nothing, pinged: nothing, ponged: nothing, closed: (connection, code) => connection.gone(code) })
+  transport.listen()
   return { connection, socket, client }
 }
 

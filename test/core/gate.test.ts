@@ -8,8 +8,8 @@ import { TcpClient, upgradeRequest } from '../support/tcp.ts'
 import { until } from '../support/until.ts'
 
 /** A server with nothing but the gate; who is let through waits in `asked`. */
-async function start (t: Test, options: GateOptions): Promise<{ gate: UpgradeGate, port: number, asked: Socket[] }> {
-  const gate = new UpgradeGate(options)
+async function start (t: Test, options: GateOptions): Promise<{ gate: UpgradeGate<string>, port: number, asked: Socket[] }> {
+  const gate = new UpgradeGate<string>(options)
   const asked: Socket[] = []
   gate.on('upgrade', ({ socket }: IncomingMessage) => { asked.push(socket) })
   const server = createServer().on('upgrade', gate.handle).listen(0, '127.0.0.1')
@@ -93,4 +93,29 @@ t.test('a socket that was let through keeps the listeners of others, and none of
   t.notOk(heard('error').includes('ignore'))
   socket.off('end', mine)
   t.notOk(heard('end').includes('mine'))
+})
+
+t.test('what is held for an upgrade goes to who accepts it, or is told to be lost, once', async t => {
+  const { gate, port, asked } = await start(t, { refuse: () => undefined })
+  const lost: string[] = []
+  gate.on('lost', held => { lost.push(held) })
+  client(t, port)
+  await until(() => asked.length === 1, 'the one who stays')
+  const goes = client(t, port)
+  await until(() => asked.length === 2, 'the one who goes')
+  client(t, port)
+  await until(() => asked.length === 3, 'the one for whom nothing is held')
+  const [staying, going, other] = asked as [Socket, Socket, Socket]
+  t.ok(gate.hold(staying, 'hers'))
+  t.ok(gate.hold(going, 'his'))
+  going.resume()
+  goes.reset()
+  await until(() => gate.pending === 2, 'it to be gone')
+  t.strictSame(lost, ['his'])
+  t.notOk(gate.hold(going, 'more'), 'too late')
+  t.equal(gate.accept(staying), 'hers')
+  t.equal(gate.accept(other), undefined)
+  for (const socket of asked) socket.destroy()
+  await until(() => asked.every(({ closed }) => closed), 'all to be closed')
+  t.strictSame(lost, ['his'])
 })

@@ -94,20 +94,20 @@ export class WebSocketTransport extends FrameReader implements Transport {
     socket.setNoDelay()
     this.#descriptor = descriptorOf(socket)
     if (head.length > 0) socket.unshift(head)
-    socket.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose)
+    socket.on('end', onEnd).on('error', onError).on('close', onClose)
   }
 
-  /** Whom it serves, and who hears of it. Called before anything has been read. */
+  /** Whom it serves, and who hears of it. Until {@link listen} what the client sends waits in its socket. */
   serve (connection: Connection, events: SocketEvents): void {
     this.#connection = connection
     this.#events = events
   }
 
+  /** Begins to read. Called once, after {@link serve}. */
+  listen (): void { this.#socket.on('data', onData) }
+
   /** Every event has its listener already: `@fastify/websocket` offers one for errors, which would hold its request. */
   on (): this { return this }
-
-  pause (): void { this.#socket.pause() }
-  resume (): void { this.#socket.resume() }
 
   write (bytes: Buffer): number {
     const frames = this.#frames
