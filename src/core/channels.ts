@@ -21,6 +21,7 @@ export class Channels {
   set (channel: string, key: string): void {
     const all = this.#all
     if (all instanceof Map) all.set(channel, key)
+    else if (all.length === 0) this.#all = [key]
     else if (!this.has(channel)) this.#all = all.length < FEW ? all.concat(key) : new Map([...this, [channel, key]])
   }
 

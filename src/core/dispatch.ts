@@ -40,7 +40,7 @@ export class Dispatch {
       const command = parseCommand(value)
       this.spend(connection, now)
       connection.lastCommandAt = now
-      this.#begin(connection, command).catch((error: unknown) => this.#answer(connection, id, error, now))
+      this.#begin(connection, command)?.catch((error: unknown) => this.#answer(connection, id, error, now))
     } catch (error) {
       this.#answer(connection, id, error, now)
     }
@@ -57,7 +57,7 @@ export class Dispatch {
   }
 
   /** What every connection does, and what is asked for most, are by themselves: what runs all commands has room for all of them, and takes the time. */
-  #begin (connection: Connection, command: Command): Promise<unknown> {
+  #begin (connection: Connection, command: Command): Promise<unknown> | undefined {
     switch (command.type) {
       case 'publish': return this.#publish(connection, command)
       case 'subscribe': return this.#subscribe(connection, command)
@@ -65,7 +65,7 @@ export class Dispatch {
     }
   }
 
-  #subscribe (connection: Connection, command: SubscribeCommand): Promise<void> {
+  #subscribe (connection: Connection, command: SubscribeCommand): Promise<void> | undefined {
     const { id, channel, position } = command
     return this.#realtime.subscribe(connection, command, resumed => {
       if (id !== undefined || position !== undefined) connection.send({ type: 'subscribed', id, channel, ...resumed })

@@ -14,6 +14,8 @@ const UNDERWAY = 500
 interface Held {
   count: number
   subscribed: boolean
+  /** While it is being subscribed: all who want it wait for this one. */
+  opening: Promise<Feed | undefined> | undefined
   /** Of a channel with a log. */
   feed: Feed | undefined
   /** What came before the feed knew where it stands. */
@@ -48,19 +50,16 @@ export class Interest implements Sink {
    */
   acquire (key: string): Feed | undefined | Promise<Feed | undefined> {
     let held = this.#held.get(key)
-    if (held === undefined) this.#held.set(key, held = { count: 0, subscribed: false, feed: undefined, early: undefined })
+    if (held === undefined) this.#held.set(key, held = { count: 0, subscribed: false, opening: undefined, feed: undefined, early: undefined })
     held.count++
-    return held.subscribed && !this.#serial.busy(key) ? held.feed : this.#opened(key, held)
+    if (held.subscribed && held.opening === undefined && !this.#serial.busy(key)) return held.feed
+    held.opening ??= this.#opened(key, held)
+    return held.opening
   }
 
-  async #opened (key: string, held: Held): Promise<Feed | undefined> {
-    try {
-      await this.#serial.run(key, () => held.subscribed ? done : this.#open(key, held))
-      return held.feed
-    } catch (error) {
-      this.release(key)
-      throw error
-    }
+  /** After what is being given back. Nothing has to wait for this in turn: whoever comes shares it, and nobody has the key yet who could give it back. */
+  #opened (key: string, held: Held): Promise<Feed | undefined> {
+    return this.#serial.busy(key) ? this.#serial.run(key, () => this.#open(key, held)) : this.#open(key, held)
   }
 
   /** The feed of a key that is held. */
@@ -70,8 +69,9 @@ export class Interest implements Sink {
   release (key: string): void {
     const held = this.#held.get(key)
     if (held === undefined || --held.count > 0) return
-    // Looked at again in turn: someone may have come meanwhile.
     void this.#serial.run(key, async () => {
+      // Who comes in the same turn finds it as it is.
+      await done
       if (held.count > 0) return
       if (this.#held.get(key) === held) this.#held.delete(key)
       held.feed?.close()
@@ -126,26 +126,27 @@ export class Interest implements Sink {
     }, UNDERWAY).unref()
   }
 
-  async #open (key: string, held: Held): Promise<void> {
+  /** Rejects as the broker does; then nobody holds the key any more, since all who did were waiting for this. */
+  async #open (key: string, held: Held): Promise<Feed | undefined> {
     const { broker, logged } = this.#options
-    if (!logged(key)) {
-      await broker.subscribe(key)
-      held.subscribed = true
-      return
-    }
-    const early: Message[] = held.early = []
     try {
+      if (held.subscribed) return held.feed
+      const early: Message[] | undefined = held.early = logged(key) ? [] : undefined
       await broker.subscribe(key)
       held.subscribed = true
-      held.feed = new Feed(key, this.#options, await broker.read(key, undefined, 0))
+      if (early === undefined) return undefined
+      const feed = held.feed = new Feed(key, this.#options, await broker.read(key, undefined, 0))
+      held.early = undefined
+      for (const message of early) feed.accept(message)
+      return feed
     } catch (error) {
       if (held.subscribed) await broker.unsubscribe(key)
-      held.subscribed = false
-      held.early = undefined
+      held.count = 0
+      this.#held.delete(key)
       throw error
+    } finally {
+      held.opening = undefined
     }
-    held.early = undefined
-    for (const message of early) held.feed.accept(message)
   }
 }
 

@@ -72,13 +72,13 @@ export class Membership {
    * Rejects with `too_many_channels`, or with `unavailable` when the broker can't be reached; then nothing has changed.
    */
   join (connection: Connection, wishes: readonly Wish[], begin: () => void, answer: (channel: string, resumed: Resumed) => void): Promise<void> | undefined {
-    const wanted: Wish[] = []
+    let had = false
     let others = 0
-    for (const wish of wishes) {
-      if (connection.channels.has(wish.channel)) continue
-      wanted.push(wish)
-      if (!connection.identity.own.includes(wish.channel)) others++
+    for (const { channel } of wishes) {
+      if (connection.channels.has(channel)) had = true
+      else if (!connection.identity.own.includes(channel)) others++
     }
+    const wanted = had ? wishes.filter(({ channel }) => !connection.channels.has(channel)) : wishes
     // A cursor can't name more.
     const most = cursorOf(connection.transport.framing) === undefined ? this.#maxChannels : Math.min(this.#maxChannels, MAX_CURSOR_CHANNELS - connection.identity.own.length)
     if (this.#occupied(connection) + others > most) {
@@ -98,9 +98,10 @@ export class Membership {
 
   #enterAll (connection: Connection, wishes: readonly Wish[], wanted: readonly Wish[], held: readonly Held[], begin: () => void, answer: (channel: string, resumed: Resumed) => void): Promise<void> | undefined {
     // From here to the first thing that was missed nothing waits: what the client hears first is what `begin` says.
-    const cursor = cursorOf(connection.transport.framing)
-    if (cursor !== undefined) this.#groups.part(connection)
-    const framing = cursorOf(connection.transport.framing)
+    const shared = cursorOf(connection.transport.framing)
+    if (shared !== undefined) this.#groups.part(connection)
+    // Another one, where it was shared.
+    const framing = shared && cursorOf(connection.transport.framing)
     if (framing !== undefined) framing.changed = connection.changed
     for (let i = 0; i < wanted.length; i++) {
       const { channel, position } = wanted[i] as Wish
@@ -155,33 +156,25 @@ export class Membership {
 
   /** Takes hold of all or none; `undefined` when the connection has ended meanwhile. Waits only where there is something to wait for. */
   #acquire (connection: Connection, wanted: readonly Wish[]): Held[] | undefined | Promise<Held[] | undefined> {
-    const keys: string[] = []
-    const feeds: Array<Feed | undefined | Promise<Feed | undefined>> = []
-    const here: Array<Feed | undefined> = []
-    let prepares = cursorOf(connection.transport.framing) !== undefined
-    for (const { channel, meanwhile } of wanted) {
-      const key = this.#key(connection, channel)
-      const feed = this.interest.acquire(key)
-      keys.push(key)
-      feeds.push(feed)
-      if (!(feed instanceof Promise)) here.push(feed)
-      prepares ||= meanwhile !== undefined
-    }
-    if (prepares) return this.#prepare(connection, wanted, keys, feeds)
-    if (here.length === feeds.length) return this.#held(connection, keys, here)
-    const [only] = feeds
-    return feeds.length === 1 && only instanceof Promise ? only.then(feed => this.#held(connection, keys, [feed])) : this.#prepare(connection, wanted, keys, feeds)
+    const [first, second] = wanted
+    if (second !== undefined || first?.meanwhile !== undefined || cursorOf(connection.transport.framing) !== undefined) return this.#prepare(connection, wanted)
+    if (first === undefined) return connection.open ? [] : undefined
+    // Everybody comes this way: no list is made, and nothing waited for twice.
+    const key = this.#key(connection, first.channel)
+    const feed = this.interest.acquire(key)
+    return feed instanceof Promise ? feed.then(feed => this.#held(connection, key, feed)) : this.#held(connection, key, feed)
   }
 
-  #held (connection: Connection, keys: readonly string[], feeds: ReadonlyArray<Feed | undefined>): Held[] | undefined {
-    if (connection.open) return feeds.map(feed => ({ feed }))
-    for (const key of keys) this.interest.release(key)
+  #held (connection: Connection, key: string, feed: Feed | undefined): Held[] | undefined {
+    if (connection.open) return [{ feed }]
+    this.interest.release(key)
     return undefined
   }
 
-  /** As `#acquire`, where several keys are waited for, or more than them. */
-  async #prepare (connection: Connection, wanted: readonly Wish[], keys: readonly string[], acquired: ReadonlyArray<Feed | undefined | Promise<Feed | undefined>>): Promise<Held[] | undefined> {
-    const held = await Promise.allSettled(acquired)
+  /** As `#acquire`, of several keys, or where more than them is waited for. */
+  async #prepare (connection: Connection, wanted: readonly Wish[]): Promise<Held[] | undefined> {
+    const keys = wanted.map(({ channel }) => this.#key(connection, channel))
+    const held = await Promise.allSettled(keys.map(key => this.interest.acquire(key)))
     const failed = held.find(result => result.status === 'rejected')
     let failure: unknown = failed?.reason
     if (failed === undefined && connection.open) {

@@ -45,7 +45,7 @@ export type Command = SubscribeCommand | UnsubscribeCommand | PublishCommand | H
   AuthCommand | PingCommand
 
 export interface WelcomeFrame {
-  type: 'welcome', connection: string, user?: string, instance: string, heartbeat: number, channels: string[], expires?: number
+  type: 'welcome', connection: string, user?: string, instance: string, heartbeat: number, channels: readonly string[], expires?: number
 }
 export interface SubscribedFrame {
   type: 'subscribed', id?: CommandId, channel: string, epoch?: string, offset?: number, recovered?: boolean, replay?: number

@@ -60,6 +60,8 @@ export class Realtime implements ConnectionOwner {
   readonly #membership: Membership
   readonly #rights: Rights
   readonly #serial = new Serial()
+  /** Whether a channel is of a namespace that exists. */
+  readonly #known = (channel: string): boolean => rulesOf(this.#namespaces, channel) !== undefined
   #phase: Phase = 'serving'
 
   constructor ({ broker, presence, namespaces, limits, heartbeat, gatherTime = 0, policies = {}, observer = silent, directives, evict }: RealtimeOptions) {
@@ -142,52 +144,67 @@ export class Realtime implements ConnectionOwner {
   /**
    * Subscribes a new connection to its own channels and to those it asked for, all or none, and greets it. With a cursor each goes on
    * where the cursor says; an own channel that the cursor does not name was silent when it was made.
-   * Rejects with `unavailable` when the broker can't be reached.
+   * Rejects with `unavailable` when the broker can't be reached. Throws `too_many_channels`. Done at once where nothing has to be waited for.
    */
-  async welcome (connection: Connection, wishes: readonly Visit[] = [], places?: ReadonlyMap<string, Position>): Promise<void> {
+  welcome (connection: Connection, wishes: readonly Visit[] = NONE, places?: ReadonlyMap<string, Position>): Promise<void> | undefined {
     const { identity } = connection
-    // In plain loops, here and in what it calls: everybody comes this way, and compiling this was a good part of what the first thousands cost.
-    const own: string[] = []
-    const visits: Visit[] = []
-    for (const channel of identity.own) {
-      if (rulesOf(this.#namespaces, channel) === undefined) continue
-      own.push(channel)
-      visits.push({ channel, position: positionIn(wishes, channel) ?? (places && (places.get(channel) ?? 'start')) })
-    }
+    const own = identity.own.every(this.#known) ? identity.own : identity.own.filter(this.#known)
+    const visits = own.map((channel): Visit => ({ channel, position: positionIn(wishes, channel) ?? (places && (places.get(channel) ?? 'start')) }))
     for (const wish of wishes) if (!own.includes(wish.channel)) visits.push(wish)
     const { instance, heartbeat } = this
-    const joined = this.attendance.join(connection, visits, () => {
+    return this.attendance.join(connection, visits, () => {
       connection.send({ type: 'welcome', connection: connection.id, user: identity.user, instance, heartbeat, channels: own, expires: connection.identity.expires })
     }, (channel, resumed) => {
       // Nobody asked for an own channel in which nothing was missed.
       if (resumed.recovered === false || (resumed.replay ?? 0) > 0 || wishes.some(wish => wish.channel === channel)) connection.send({ type: 'subscribed', channel, ...resumed })
     })
-    if (joined !== undefined) await joined
   }
 
   /**
    * Subscribes, from a position on where there is one. When `answer` is called the broker has acknowledged the channel, and what the
    * connection gets next is what it missed, or else the next message of the channel. `granted`: a backend says so, whatever the token grants;
-   * the connection has it until it unsubscribes or ends.
+   * the connection has it until it unsubscribes or ends. Done at once, and throws rather than rejects, where nothing has to be waited for.
    */
-  subscribe (connection: Connection, { channel, position, presence }: Visit, answer: (resumed: Resumed) => void, { granted = false } = {}): Promise<void> {
+  subscribe (connection: Connection, visit: Visit, answer: (resumed: Resumed) => void, { granted = false } = {}): Promise<void> | undefined {
+    const { channel, presence } = visit
     // In turn already while it is looked at: an unsubscribe that was sent after it must not overtake it.
-    return this.#serial.run(`${connection.id} ${channel}`, async () => {
+    return this.#serial.run(`${connection.id} ${channel}`, () => {
       const { identity } = connection
       if (granted) connection.grant(channel)
       const verdict = connection.granted.has(channel) ? undefined : this.allow(identity, 'subscribe', channel)
-      if (verdict !== undefined) await verdict
-      if (presence) await this.#rights.see(identity, channel)
-      connection.changed = true
-      try {
-        const joined = this.attendance.join(connection, [{ channel, position, presence }], () => {}, (_channel, resumed) => answer(resumed))
-        if (joined !== undefined) await joined
-      } finally {
-        if (!connection.channels.has(channel)) connection.ungrant(channel)
-      }
-      // A refresh in the meantime did not see this channel yet.
-      if (connection.identity !== identity) await this.#recheck(connection, channel)
+      if (verdict === undefined && !presence) return this.#hear(connection, identity, visit, answer)
+      return this.#seen(verdict, identity, visit).then(() => this.#hear(connection, identity, visit, answer))
     })
+  }
+
+  /** Waits for what an application decides, and checks that an identity may see who is there where it wants to. */
+  async #seen (verdict: Promise<void> | undefined, identity: Identity, { channel, presence }: Visit): Promise<void> {
+    await verdict
+    if (presence) await this.#rights.see(identity, channel)
+  }
+
+  /** Subscribes whom this identity allows it. Done at once where nothing has to be waited for. */
+  #hear (connection: Connection, identity: Identity, visit: Visit, answer: (resumed: Resumed) => void): Promise<void> | undefined {
+    const { channel } = visit
+    connection.changed = true
+    let joined: Promise<void> | undefined
+    try {
+      joined = this.attendance.join(connection, [visit], nothing, (_channel, resumed) => answer(resumed))
+    } catch (error) {
+      if (!connection.channels.has(channel)) connection.ungrant(channel)
+      throw error
+    }
+    return joined && this.#heard(joined, connection, identity, channel)
+  }
+
+  async #heard (joined: Promise<void>, connection: Connection, identity: Identity, channel: string): Promise<void> {
+    try {
+      await joined
+    } finally {
+      if (!connection.channels.has(channel)) connection.ungrant(channel)
+    }
+    // A refresh in the meantime did not see this channel yet.
+    if (connection.identity !== identity) await this.#recheck(connection, channel)
   }
 
   /**
@@ -292,6 +309,9 @@ export class Realtime implements ConnectionOwner {
     }
   }
 }
+
+const NONE: readonly Visit[] = []
+function nothing (): void {}
 
 /** Where a channel is wanted from by those who asked for it. */
 function positionIn (wishes: readonly Visit[], channel: string): Visit['position'] {

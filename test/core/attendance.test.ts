@@ -116,7 +116,7 @@ t.test('a snapshot that fails refuses the subscription and leaves nobody behind;
   const { realtime, presence } = await instance(t, 0)
   const { connection, transport } = open(realtime, await realtime.attendance.admit(alice, 'websocket'))
   presence.failing = true
-  await t.rejects(realtime.subscribe(connection, { channel: 'chat:lobby', presence: true }, () => t.fail('it is not answered')), { code: 'unavailable' })
+  await t.rejects(async () => { await realtime.subscribe(connection, { channel: 'chat:lobby', presence: true }, () => t.fail('it is not answered')) }, { code: 'unavailable' })
   presence.failing = false
   t.equal(connection.channels.size, 0)
   t.strictSame(await presence.members('/chat:lobby'), [])
@@ -124,7 +124,7 @@ t.test('a snapshot that fails refuses the subscription and leaves nobody behind;
   await realtime.subscribe(connection, { channel: 'chat:lobby', presence: true }, resumed => connection.send({ type: 'subscribed', channel: 'chat:lobby', ...resumed }))
   t.match(frames(transport).slice(-2), [{ type: 'subscribed', channel: 'chat:lobby' }, { type: 'presence', channel: 'chat:lobby', users: [{ user: 'alice', connections: 1 }] }])
   for (const channel of ['chat:b', 'chat:c']) await realtime.subscribe(connection, { channel }, () => {})
-  await t.rejects(realtime.subscribe(connection, { channel: 'chat:d', presence: true }, () => {}), { code: 'too_many_channels' })
+  await t.rejects(async () => { await realtime.subscribe(connection, { channel: 'chat:d', presence: true }, () => {}) }, { code: 'too_many_channels' })
   t.strictSame(await presence.members('/chat:d'), [])
   t.equal((await presence.members('/chat:c')).length, 1)
 })

@@ -135,6 +135,20 @@ t.test('who comes while the key is being given back waits, and gets a new subscr
   t.strictSame(broker.wrong, [])
 })
 
+t.test('those who wait for one subscribe that fails are all refused at once, and none of them holds anything', async t => {
+  let fails = true
+  const broker = new LateBroker({ random: () => fails ? 0.3 : 0.5, failures: 0.4 })
+  const interest = interestIn(broker)
+  const results = await Promise.allSettled([1, 2, 3].map(() => interest.acquire('k')))
+  t.ok(results.every(result => result.status === 'rejected'))
+  t.strictSame(broker.calls, ['subscribe k'])
+  fails = false
+  await interest.acquire('k')
+  interest.release('k')
+  await turns(10)
+  t.strictSame(broker.calls, ['subscribe k', 'subscribe k', 'unsubscribe k'], 'the one that came later was the only one')
+})
+
 t.test('a failure rejects, holds nothing, and the next one tries again', async t => {
   let failures = 1
   const broker = new LateBroker({ random: () => failures-- > 0 ? 0 : 0.5, failures: 0.1 })

@@ -92,5 +92,5 @@ t.test('a policy may say no with an error of its own', async t => {
   const { realtime } = instance(t, { authorize: () => { throw new RealtimeError('rate_limited', 'Not so often.') } })
   await realtime.start()
   const connection = realtime.open(new RecordingTransport(new LineFraming()), alice('chat:*'))
-  await t.rejects(realtime.subscribe(connection, { channel: 'chat:a' }, () => {}), { code: 'rate_limited' })
+  await t.rejects(async () => { await realtime.subscribe(connection, { channel: 'chat:a' }, () => {}) }, { code: 'rate_limited' })
 })

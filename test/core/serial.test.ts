@@ -45,8 +45,22 @@ t.test('a failed task rejects its caller only, and the next one runs', async t =
   const next = serial.run('a', async () => 'fine')
   await t.rejects(failed, { message: 'broken' })
   t.equal(await next, 'fine')
-  const thrown = serial.run('a', () => { throw new Error('at once') })
-  await t.rejects(thrown, { message: 'at once' })
+})
+
+t.test('where nothing waits under its key a task runs at once, and what it answers or throws without waiting needs no promise', async t => {
+  const serial = new Serial()
+  t.equal(serial.run('a', () => 'done'), 'done')
+  t.throws(() => serial.run('a', () => { throw new Error('at once') }), { message: 'at once' })
+  t.equal(serial.busy('a'), false)
+
+  const first = task()
+  const results = [serial.run('a', first.run), serial.run('a', () => 'done'), serial.run('a', () => { throw new Error('in turn') })]
+  t.equal(first.started(), true)
+  t.ok(results[1] instanceof Promise, 'it has to wait')
+  first.end('first')
+  t.strictSame(await Promise.all(results.slice(0, 2)), ['first', 'done'])
+  await t.rejects(Promise.resolve(results[2]), { message: 'in turn' })
+  t.equal(serial.busy('a'), false)
 })
 
 t.test('a key is busy while something runs or waits under it, and forgotten after', async t => {
@@ -69,6 +83,7 @@ t.test('a task may add one of its own key without waiting for it', async t => {
   const order: string[] = []
   let inner: Promise<void> | undefined
   await serial.run('a', async () => {
+    await turn()
     inner = serial.run('a', async () => { order.push('inner') })
     await turn()
     order.push('outer')

@@ -1,4 +1,5 @@
 import { Pace } from '../pace.ts'
+import { each, withOne, withoutOne, type Several } from '../several.ts'
 import { DEADLINE, reasonOf, unavailable, type Link, type Log } from './link.ts'
 
 /** Most Redis channels in one SUBSCRIBE or UNSUBSCRIBE. */
@@ -46,19 +47,18 @@ export class Subscriptions {
   get lost (): number { return this.#lost.size }
 
   /** Wants a key; resolves once Redis has acknowledged it. Rejects at the deadline, and wants it no more unless another holds it. */
-  async subscribe (key: string): Promise<void> {
-    if (this.#closed) throw unavailable(CLOSED)
-    let wish = this.#wishes.get(key)
-    if (wish === undefined) this.#wishes.set(key, wish = { promised: false, waiters: undefined })
-    if (this.#link.up && this.#told.get(key)?.acknowledged === true) {
-      wish.promised = true
-      return
-    }
-    this.#touch(key)
-    const waiters = wish.waiters ??= new Set()
-    await new Promise<void>((resolve, reject) => {
+  subscribe (key: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed) return reject(unavailable(CLOSED))
+      let wish = this.#wishes.get(key)
+      if (wish === undefined) this.#wishes.set(key, wish = { promised: false, waiters: undefined })
+      if (this.#link.up && this.#told.get(key)?.acknowledged === true) {
+        wish.promised = true
+        return resolve()
+      }
+      this.#touch(key)
       const waiter = { key, since: this.#now, resolve, reject }
-      waiters.add(waiter)
+      wish.waiters = withOne(wish.waiters, waiter)
       this.#waiting.add(waiter)
     })
   }
@@ -67,7 +67,7 @@ export class Subscriptions {
   unsubscribe (key: string): void {
     const wish = this.#wishes.get(key)
     if (wish === undefined) return
-    for (const waiter of wish.waiters ?? []) this.#refuse(waiter, 'The channel was given back before the broker had it.')
+    for (const waiter of each(wish.waiters)) this.#refuse(waiter, 'The channel was given back before the broker had it.')
     this.#drop(key)
   }
 
@@ -89,7 +89,7 @@ export class Subscriptions {
       if (now - waiter.since < DEADLINE) break
       this.#refuse(waiter, 'The broker did not answer.')
       const wish = this.#wishes.get(waiter.key)
-      if (wish !== undefined && !wish.promised && (wish.waiters?.size ?? 0) === 0) this.#drop(waiter.key)
+      if (wish !== undefined && !wish.promised && wish.waiters === undefined) this.#drop(waiter.key)
     }
     this.#flush()
   }
@@ -111,7 +111,8 @@ export class Subscriptions {
 
   #refuse (waiter: Waiter, reason: string): void {
     this.#waiting.delete(waiter)
-    this.#wishes.get(waiter.key)?.waiters?.delete(waiter)
+    const wish = this.#wishes.get(waiter.key)
+    if (wish?.waiters !== undefined) wish.waiters = withoutOne(wish.waiters, waiter)
     waiter.reject(unavailable(reason))
   }
 
@@ -163,7 +164,7 @@ export class Subscriptions {
       this.#lost.delete(key)
       const wish = this.#wishes.get(key)
       if (wish === undefined) continue
-      for (const waiter of wish.waiters ?? []) {
+      for (const waiter of each(wish.waiters)) {
         wish.promised = true
         this.#waiting.delete(waiter)
         waiter.resolve()
@@ -195,7 +196,7 @@ interface Wish {
   /** Someone was told that the key is subscribed: it stays so through lost connections. */
   promised: boolean
   /** Most of the time nobody waits. */
-  waiters: Set<Waiter> | undefined
+  waiters: Several<Waiter> | undefined
 }
 
 interface Waiter {

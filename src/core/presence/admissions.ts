@@ -7,6 +7,10 @@ import { idOf, userOf, type Wish } from './wishes.ts'
 
 interface Newcomer { readonly own: Wish, readonly resolve: (admission: Admission) => void, readonly reject: (error: Error) => void }
 
+const NOBODY: readonly string[] = []
+/** What nearly all are answered. */
+export const ADMITTED: Admission = { admitted: true, evicted: NOBODY }
+
 /** Connections that ask to be taken in: those of a batch in one run of a script. Each gets an answer within the deadline. */
 export class Admissions {
   readonly #options: TellerOptions & { readonly teller: Teller }
@@ -17,8 +21,8 @@ export class Admissions {
   constructor (options: TellerOptions & { readonly teller: Teller }) { this.#options = options }
 
   /** Rejects with `unavailable`; then the connection is in nobody's way. */
-  async ask (own: Wish): Promise<Admission> {
-    return await new Promise((resolve, reject) => {
+  ask (own: Wish): Promise<Admission> {
+    return new Promise((resolve, reject) => {
       this.#gathered.push({ own, resolve, reject })
       this.#pace.schedule()
     })
@@ -54,17 +58,18 @@ export class Admissions {
       return
     }
     tally(observer, outcomes, newcomers.map(({ own }) => own), 'came')
-    for (const [i, { own, resolve, reject }] of newcomers.entries()) {
-      const { word, evicted, failure } = outcomes[i] ?? {}
+    for (let i = 0; i < newcomers.length; i++) {
+      const { own, resolve, reject } = newcomers[i] as Newcomer
+      const { word, evicted = NOBODY, failure } = outcomes[i] ?? {}
       if (word === 'full') {
         observer.limited()
         teller.release(idOf(own))
-        resolve({ admitted: false, evicted: [] })
+        resolve({ admitted: false, evicted: NOBODY })
       } else if (word === 'in' && !this.#closed) {
         wishes.admit(own)
         // It was let in under a name that does not count any more.
         if (lease.name !== instance) wishes.oweOne(own)
-        resolve({ admitted: true, evicted: evicted ?? [] })
+        resolve(evicted.length === 0 ? ADMITTED : { admitted: true, evicted })
       } else {
         wishes.undo(own)
         reject(unavailable('The broker did not take the connection in.', reasonOf(failure ?? word)))

@@ -5,7 +5,7 @@ import type { Namespaces } from '../channel.ts'
 import { within } from '../deadline.ts'
 import { RealtimeError } from '../errors.ts'
 import { silent, type Observer } from '../observer.ts'
-import { Admissions } from './admissions.ts'
+import { ADMITTED, Admissions } from './admissions.ts'
 import { Announcer, ownKey, roomOf, userKey } from './keys.ts'
 import { Lease, type Duties, type Lapse } from './lease.ts'
 import { LEASE, TICK, type Admission, type ConnectionInfo, type ConnectionLimit, type Member, type Occupant, type Presence, type PresenceSink, type Room, type UserStatus } from './presence.ts'
@@ -75,11 +75,11 @@ export class RedisPresence implements Presence {
     await this.#tick()
   }
 
-  async connect (occupant: Occupant, limit: ConnectionLimit): Promise<Admission> {
+  connect (occupant: Occupant, limit: ConnectionLimit): Promise<Admission> {
     const reason = this.health()
-    if (reason !== undefined) throw unavailable('This instance can\'t take connections in.', reason)
-    if (this.#wishes.has(occupant.connection)) return { admitted: true, evicted: [] }
-    return await this.#admissions.ask(this.#wishes.own(occupant, roomOf(this.#namespaces, ownKey(occupant.tenant, occupant.user)), limit))
+    if (reason !== undefined) return Promise.reject(unavailable('This instance can\'t take connections in.', reason))
+    if (this.#wishes.has(occupant.connection)) return Promise.resolve(ADMITTED)
+    return this.#admissions.ask(this.#wishes.own(occupant, roomOf(this.#namespaces, ownKey(occupant.tenant, occupant.user)), limit))
   }
 
   disconnect (connection: string): void {
