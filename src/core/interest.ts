@@ -141,7 +141,6 @@ export class Interest implements Sink {
       return feed
     } catch (error) {
       if (held.subscribed) await broker.unsubscribe(key)
-      held.count = 0
       this.#held.delete(key)
       throw error
     } finally {

@@ -1,0 +1,10 @@
+import { setFlagsFromString } from 'node:v8'
+
+/**
+ * Has V8 11, that of Node 20, compile code after a third of the work that it waits for by itself: its patience is meant for pages, and an instance that
+ * comes up while thousands connect would serve the first of them with code that is not compiled yet. Later versions have a compiler in between and need
+ * nothing. For whoever owns the process: the flag holds for all that runs in it.
+ */
+export function compileSooner (): void {
+  if (process.versions.v8.startsWith('11.')) setFlagsFromString('--interrupt-budget=20000')
+}
