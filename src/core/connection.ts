@@ -59,7 +59,7 @@ export class Connection implements Reader {
   // Most connections never have any.
   #granted: Set<string> | undefined
   #behind: Set<string> | undefined
-  #open = true
+  #open = false
 
   constructor (owner: ConnectionOwner, transport: Transport, identity: Identity, now: number, allowance = 0, id = newConnectionId()) {
     this.#owner = owner
@@ -68,6 +68,8 @@ export class Connection implements Reader {
     this.identity = identity
     this.lastCommandAt = this.lastHeartbeatAt = this.allowanceAt = now
     this.allowance = allowance
+    // Set once more than needed: what never changes V8 compiles in as a constant, and with the first one that ends all that asks for it anew.
+    this.#open = true
   }
 
   /** Channels that a backend has given it, which its token need not grant. */

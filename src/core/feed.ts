@@ -37,7 +37,7 @@ export class Feed {
   #repairing: Promise<void> | undefined
   /** Whether the log is to be read once more. */
   #again = false
-  #closed = false
+  #closed = true
 
   /** @param standing of the log, as it was read last */
   constructor (key: string, options: FeedOptions, { epoch, offset, lost }: Pick<Standing, 'epoch' | 'offset' | 'lost'>) {
@@ -45,6 +45,8 @@ export class Feed {
     this.#options = options
     this.#position = { epoch, offset }
     this.#lost = lost
+    // Set anew for the reason that a connection's `#open` is.
+    this.#closed = false
   }
 
   /** Newest messages, for those who come back. */

@@ -24,6 +24,16 @@ export interface Wish extends Spot, Room {
 /** The name of what is wanted, among the entries of an instance. */
 export function idOf (wish: Wish): string { return joined(wish, wish.occupant.connection) }
 
+/** A place that is wanted, by somebody of whom the others have not heard. */
+function wishFor ({ key, joins, log }: Room, { own, occupant, since, limit, info, told }: Pick<Wish, 'own' | 'occupant' | 'since' | 'limit' | 'info' | 'told'>): Wish {
+  const wish: Wish = { own, key, joins, log, occupant, since, limit, info, wanted: false, how: 'exit', told, known: false, version: 0 }
+  // Set here, and not above, for the reason that a connection's `#open` is.
+  wish.wanted = true
+  wish.how = 'lost'
+  wish.version = 1
+  return wish
+}
+
 /** The user as a JSON text. */
 export function userOf ({ occupant: { user } }: Wish): string { return JSON.stringify(user) }
 
@@ -77,9 +87,7 @@ export class Wishes {
 
   /** The own place of a connection that is about to come. */
   own (occupant: Occupant, room: Room, limit: ConnectionLimit): Wish {
-    return {
-      own: true, key: room.key, joins: room.joins, log: room.log, occupant, since: occupant.since, limit, info: '', wanted: true, how: 'lost', told: true, known: false, version: 0
-    }
+    return wishFor(room, { own: true, occupant, since: occupant.since, limit, info: '', told: true })
   }
 
   /** The server has taken the connection in. */
@@ -100,9 +108,7 @@ export class Wishes {
     const text = info === undefined ? '' : JSON.stringify(info)
     const wish = inRoom(stay, room.key)
     if (wish === undefined) {
-      const made: Wish = {
-        own: false, key: room.key, joins: room.joins, log: room.log, occupant, since: Date.now(), limit: undefined, info: text, wanted: true, how: 'exit', told: false, known: false, version: 0
-      }
+      const made = wishFor(room, { own: false, occupant, since: Date.now(), limit: undefined, info: text, told: false })
       addRoom(stay, made)
       this.#open.add(made)
     } else if (!wish.wanted || wish.info !== text) {
