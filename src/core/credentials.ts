@@ -72,13 +72,21 @@ function bearerIn (authorization: string): string {
 }
 
 function bearerProtocolIn (header: string | undefined): string | undefined {
-  const protocols = (header ?? '').split(',').map(protocol => protocol.trim())
-  const [bearer, ...more] = protocols.filter(protocol => protocol.startsWith(BEARER_PROTOCOL))
-  if (bearer === undefined) return undefined
-  if (more.length > 0 || !protocols.includes(SUBPROTOCOL)) {
+  if (header === undefined) return undefined
+  let token: string | undefined
+  let tokens = 0
+  let named = false
+  for (const offered of header.split(',')) {
+    const protocol = offered.trim()
+    if (protocol === SUBPROTOCOL) named = true
+    if (!protocol.startsWith(BEARER_PROTOCOL)) continue
+    token = protocol.slice(BEARER_PROTOCOL.length)
+    tokens++
+  }
+  if (tokens > 1 || (tokens === 1 && !named)) {
     throw unauthorized(`A token among the WebSocket subprotocols must be one of two: '${SUBPROTOCOL}, ${BEARER_PROTOCOL}<token>'.`)
   }
-  return bearer.slice(BEARER_PROTOCOL.length)
+  return token
 }
 
 /** Headers carry ASCII, ids any text: a tenant in a header is percent-encoded, which changes nothing for most. */

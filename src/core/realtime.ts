@@ -149,7 +149,8 @@ export class Realtime implements ConnectionOwner {
   welcome (connection: Connection, wishes: readonly Visit[] = NONE, places?: ReadonlyMap<string, Position>): Promise<void> | undefined {
     const { identity } = connection
     const own = identity.own.every(this.#known) ? identity.own : identity.own.filter(this.#known)
-    const visits = own.map((channel): Visit => ({ channel, position: positionIn(wishes, channel) ?? (places && (places.get(channel) ?? 'start')) }))
+    const visits: Visit[] = []
+    for (const channel of own) visits.push({ channel, position: positionIn(wishes, channel) ?? (places && (places.get(channel) ?? 'start')) })
     for (const wish of wishes) if (!own.includes(wish.channel)) visits.push(wish)
     const { instance, heartbeat } = this
     return this.attendance.join(connection, visits, () => {

@@ -58,10 +58,8 @@ export class Witness {
     const here = this.#options.here(key)
     // Which is the rule where everybody comes at once: own channels are silent.
     if (owed === undefined && last === undefined && here === undefined) return NOTHING
-    const known = [...owed ?? []]
-    if (last !== undefined) known.push(last)
-    if (here !== undefined && (here.epoch !== last?.epoch || here.offset > last.offset)) known.push(here)
-    return known
+    const ahead = here !== undefined && (here.epoch !== last?.epoch || here.offset > last.offset) ? here : undefined
+    return [...owed ?? NOTHING, last, ahead].filter(position => position !== undefined)
   }
 
   /** Whether a log that was read accounts for what was known before; if so, that need not be asked again. */

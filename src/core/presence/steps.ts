@@ -17,7 +17,7 @@ export interface Outcome {
   readonly announced: boolean
   /** Connections that made room. */
   readonly evicted: readonly string[]
-  readonly failure?: Error
+  readonly failure: Error | undefined
 }
 
 const NOBODY: readonly string[] = []
@@ -28,13 +28,19 @@ export function outcomesOf (answer: unknown, count: number): Outcome[] {
     const failure = answer instanceof Error ? answer : undefined
     return Array<Outcome>(count).fill({ word: failure === undefined ? 'late' : 'failed', announced: false, evicted: NOBODY, failure })
   }
-  return answer.split('\n').slice(1).map(line => common.get(line) ?? outcomeOf(line))
+  const lines = answer.split('\n')
+  const outcomes: Outcome[] = []
+  for (let i = 1; i < lines.length; i++) {
+    const line = lines[i] as string
+    outcomes.push(common.get(line) ?? outcomeOf(line))
+  }
+  return outcomes
 }
 
 function outcomeOf (line: string): Outcome {
   if (line.startsWith('!')) return { word: 'failed', announced: false, evicted: NOBODY, failure: new Error(line.slice(1)) }
   const [word = '', announced, ...evicted] = line.split(' ')
-  return { word, announced: announced === '1', evicted: evicted.length === 0 ? NOBODY : evicted }
+  return { word, announced: announced === '1', evicted: evicted.length === 0 ? NOBODY : evicted, failure: undefined }
 }
 
 /** Nearly all are one of these. */
