@@ -5,8 +5,8 @@ import type { Observer, RepairCause } from './observer.ts'
 import type { Position } from './protocol.ts'
 import { Serial } from './serial.ts'
 
-/** Keys whose positions are asked for in one round trip, and at most in one check. */
-const BATCH = 512
+/** Keys whose positions are asked for in one round trip, since Redis does nothing else meanwhile, and at most in one check. */
+const BATCH = 256
 const MAX_CHECKED = 5120
 /** How long a message that the log has may still be on its way; ms. */
 const UNDERWAY = 500

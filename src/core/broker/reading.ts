@@ -3,7 +3,7 @@ import { Pace } from '../pace.ts'
 import type { Position } from '../protocol.ts'
 import type { Page } from './broker.ts'
 import { reasonOf, unavailable } from './link.ts'
-import { evaluate, logKeys, name, page, readScript, standing, STANDING_TTL, standingsScript, type ReadReply } from './scripts.ts'
+import { evaluate, logKeys, name, page, positionsScript, readScript, standing, STANDING_TTL, standingsScript, type ReadReply } from './scripts.ts'
 import type { Witness } from './witness.ts'
 
 /** Most logs in one call: Redis does nothing else meanwhile. */
@@ -42,6 +42,17 @@ export class Reading {
     return new Promise((resolve, reject) => {
       this.#gathered.push({ key, known, resolve, reject })
       this.#pace.schedule()
+    })
+  }
+
+  /** Where logs stand, as the broker promises it. One text each way: every instance asks this of all its channels now and then, while it has other things to do. */
+  async positions (keys: readonly string[]): Promise<Array<Position | undefined>> {
+    if (keys.length === 0) return []
+    const { ask, prefix } = this.#options
+    const lines = await ask(redis => evaluate(redis, positionsScript, [], [prefix, keys.map(key => `${key}\n`).join('')])) as Buffer
+    return lines.toString('latin1').split('\n').map(line => {
+      const [epoch = '', offset] = line.split(' ')
+      return epoch === '' ? undefined : { epoch, offset: Number(offset) }
     })
   }
 

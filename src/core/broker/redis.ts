@@ -9,7 +9,7 @@ import type { Broker, Page, Receipt, Sink } from './broker.ts'
 import { DEADLINE, Link, reasonOf, unavailable, type Log } from './link.ts'
 import { Outbox } from './outbox.ts'
 import { Reading } from './reading.ts'
-import { evaluateAll, logKeys, name, STANDING_TTL, type Call } from './scripts.ts'
+import { evaluateAll, name, STANDING_TTL, type Call } from './scripts.ts'
 import { Subscriptions } from './subscriptions.ts'
 import { Term } from './term.ts'
 import { Witness } from './witness.ts'
@@ -119,19 +119,7 @@ export class RedisBroker implements Broker {
 
   read (key: string, after: number | undefined, limit: number): Promise<Page> { return this.#reading.read(key, after, limit) }
 
-  async positions (keys: readonly string[]): Promise<Array<Position | undefined>> {
-    const results = await this.ask(async redis => {
-      const pipeline = redis.pipeline()
-      for (const key of keys) pipeline.hmget(logKeys(this.#names, key).standing, 'e', 's')
-      return await pipeline.exec()
-    })
-    return keys.map((_, i) => {
-      const [error, reply] = results?.[i] ?? []
-      if (error !== null) throw unavailable('The broker did not answer.')
-      const [epoch, offset] = reply as [string | null, string | null]
-      return epoch === null ? undefined : { epoch, offset: Number(offset) }
-    })
-  }
+  positions (keys: readonly string[]): Promise<Array<Position | undefined>> { return this.#reading.positions(keys) }
 
   async keep (name: string, text: string): Promise<void> {
     await this.ask(async redis => await redis.set(`${this.#names}:n:${name}`, text, 'PX', KEPT))

@@ -23,12 +23,14 @@ export const spreadScript = script(load('spread'))
 export const readScript = script(STANDING + load('read'))
 /** Tells where many logs stand; see standings.lua. */
 export const standingsScript = script(`local function read_one (KEYS, ARGV)\n${STANDING}${load('read')}\nend\n${load('standings')}`)
+/** Tells where many logs stand, of those too that have not begun; see positions.lua. */
+export const positionsScript = script(load('positions'))
 /** Takes what an instance knows of a log; see report.lua. */
 export const reportScript = script(STANDING + load('report'))
 /** Names a term; see term.lua. */
 export const termScript = script(load('term'))
 /** All of them. */
-export const scripts: readonly Script[] = [publishScript, spreadScript, readScript, standingsScript, reportScript, termScript]
+export const scripts: readonly Script[] = [publishScript, spreadScript, readScript, standingsScript, positionsScript, reportScript, termScript]
 
 /** Runs a script, which Redis may have forgotten. */
 export async function evaluate (redis: Redis, { lua, sha }: Script, keys: readonly string[], args: ReadonlyArray<string | number>): Promise<unknown> {
