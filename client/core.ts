@@ -147,7 +147,7 @@ export class Core {
     if (error !== undefined && final(state)) {
       // Who starts it again may do so with another one.
       this.#options.tokens.stale()
-      void this.#options.sharing?.then(sharing => sharing?.leave())
+      void this.#options.sharing?.then(sharing => sharing?.leave(state))
       this.outbox.close(error)
       for (const subscription of this.#subscriptions.values()) {
         subscription.presence?.close()

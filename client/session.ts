@@ -1,6 +1,7 @@
 import type { CommandId, ErrorFrame, Position, SubscribedFrame, UnsubscribedFrame, WelcomeFrame } from '../src/core/protocol.ts'
 import type { Core } from './core.ts'
 import type { Links } from './links.ts'
+import type { State } from './machine.ts'
 import type { Choice } from './transports/choose.ts'
 import { poll } from './transports/poll.ts'
 import { sse } from './transports/sse.ts'
@@ -22,8 +23,8 @@ const PAUSE = 1000
 /** Links to the tab that has the connection, instead of links to the service. */
 export interface Sharing {
   opener (name: TransportName): OpenLink
-  /** The client has stopped: another tab may lead. */
-  leave (): void
+  /** The client has ended, in this state: another tab may lead. */
+  leave (state: State): void
 }
 
 /** One link, from the choice of its transport to its end, and what it is asked. */

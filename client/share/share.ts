@@ -1,3 +1,4 @@
+import type { State } from '../machine.ts'
 import type { Ask, Link, LinkListener, OpenLink, TransportName } from '../transports/transport.ts'
 import { Hub } from './hub.ts'
 import type { Call, Locks, ShareHost, Subscribe, Talk, Word } from './words.ts'
@@ -6,6 +7,8 @@ import type { Call, Locks, ShareHost, Subscribe, Talk, Word } from './words.ts'
 const SILENCE = 5000
 /** How long it may take to answer before another tab takes its place, and as much again at random; ms. */
 const PATIENCE = 2000
+/** How long the others may take to hear what the one that led has said last; ms. */
+const LAST_WORDS = 1000
 
 /** A link that is one of many of another tab's connection, or of this tab's own. */
 class SharedLink implements Link {
@@ -107,10 +110,12 @@ export class Share {
     }
   }
 
-  /** The client has stopped. */
-  leave (): void {
+  /** The client has ended. One that leads, and that the service has ended, keeps the lock for a while: the others would come back if they got it before they hear why. */
+  leave (state: State): void {
+    const election = this.#election
+    if (this.#hub !== undefined && state === 'stopped') setTimeout(() => election?.abort(), LAST_WORDS)
+    else election?.abort()
     this.#stepDown()
-    this.#election?.abort()
     this.#life?.abort()
     this.#election = this.#life = this.#leader = undefined
     clearInterval(this.#watch)

@@ -235,6 +235,20 @@ t.test('tabs that were disconnected by a backend share again, whoever still hold
   t.equal(await connections(service), 1)
 })
 
+t.test('a tab hears that it is not to come back, though it learns before that nobody leads', async t => {
+  const service = await startService(t)
+  const { pages, open } = await openTabs(t, service, 1)
+  const late = await open()
+  await run(late, `
+    const { set } = Object.getOwnPropertyDescriptor(BroadcastChannel.prototype, 'onmessage')
+    Object.defineProperty(BroadcastChannel.prototype, 'onmessage', { set (hear) { set.call(this, event => { setTimeout(() => hear(event), 300) }) } })`)
+  await join(late)
+  t.equal((await fetch(`${service.url}/users/ada/connections`, { method: 'DELETE', headers: { 'x-api-key': API_KEY } })).ok, true)
+  for (const page of [...pages, late]) await until(async () => (await told(page)).state === 'stopped', 'the tab to stop')
+  t.same((await told(late)).states, ['connected', 'stopped'])
+  t.equal(await connections(service), 0)
+})
+
 t.test('when the leading tab closes, the next one goes on: nothing is lost or repeated in any tab', async t => {
   const service = await startService(t)
   const { pages } = await openTabs(t, service, 8)
