@@ -49,7 +49,7 @@ async function websocket (fastify: FastifyInstance, { path, maxMessageBytes, com
       if (!fastify.originAllowed(headers.origin)) {
         return { status: 403, code: 'forbidden', message: 'This Origin is not on the list of allowed ones (ALLOWED_ORIGINS).' }
       }
-      const message = fastify.overloaded() ?? fastify.realtime.refusal
+      const message = fastify.overloaded() ?? fastify.realtime.readiness.refusal
       return message === undefined ? undefined : { status: 503, code: 'unavailable', message }
     }
   })

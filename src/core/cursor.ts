@@ -91,6 +91,22 @@ export function decodeCursor (text: string): Cursor {
   return { digest, positions: reader.positions(count), changed }
 }
 
+/**
+ * The channels and positions in a cursor, for a reader with these channels of its own who asks for these. `kept` answers the names that were kept
+ * under a digest. Throws `bad_request` for what is no cursor, or one whose names are neither those that the reader asks for nor kept any longer.
+ */
+export async function placesIn (
+  cursor: string, own: readonly string[], asked: readonly string[], kept: (digest: string) => Promise<string[] | undefined>
+): Promise<Map<string, Position | undefined>> {
+  const read = decodeCursor(cursor)
+  if ('places' in read) return new Map(read.places.map(({ channel, position }) => [channel, position]))
+  const names = ownVariants(own, asked.filter(channel => !own.includes(channel))).find(list => digestOf(list) === read.digest) ?? await kept(read.digest) ?? []
+  if (names.length !== read.positions.length || !names.every(isChannel)) {
+    throw new RealtimeError('bad_request', 'What this cursor stands for is no longer known: begin anew, without it.')
+  }
+  return new Map(names.map((channel, i) => [channel, read.positions[i]]))
+}
+
 class Reader {
   readonly #bytes: Buffer
   #at = 0

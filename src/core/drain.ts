@@ -30,9 +30,9 @@ export interface DrainOptions {
  * clients do, and at once when there are none.
  */
 export async function drain (realtime: Realtime, { delay, window }: DrainOptions): Promise<void> {
-  realtime.enter('leaving')
+  realtime.readiness.enter('leaving')
   if (delay > 0) await sleep(delay)
-  realtime.enter('draining')
+  realtime.readiness.enter('draining')
 
   const overlap = Math.min(3000, window / 4)
   const slots = assign(realtime.connections, window - overlap)

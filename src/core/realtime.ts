@@ -2,9 +2,9 @@ import { Attendance, type Visit } from './attendance.ts'
 import { Backlog } from './backlog.ts'
 import type { Broker } from './broker/broker.ts'
 import type { Resumed } from './catchup.ts'
-import { channelKey, isChannel, rulesOf, type Namespaces } from './channel.ts'
+import { channelKey, rulesOf, type Namespaces } from './channel.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
-import { decodeCursor, digestOf, ownVariants } from './cursor.ts'
+import { placesIn } from './cursor.ts'
 import type { Directives } from './directives/directives.ts'
 import { RealtimeError, visible } from './errors.ts'
 import { readHistory, type History } from './history.ts'
@@ -16,6 +16,7 @@ import { silent, type Observer } from './observer.ts'
 import type { Presence } from './presence/presence.ts'
 import { closes, type Close, type Position } from './protocol.ts'
 import { Publisher, type Publish, type Published } from './publisher.ts'
+import { Readiness } from './readiness.ts'
 import { Rights, type Policies } from './rights.ts'
 import { Roster } from './roster.ts'
 import { Serial } from './serial.ts'
@@ -38,8 +39,6 @@ export interface RealtimeOptions {
   readonly directives?: Pick<Directives, 'between' | 'revoked' | 'health'>
 }
 
-type Phase = 'serving' | 'leaving' | 'draining'
-
 /** What an instance can do for clients and backends, on whatever transport they came. */
 export class Realtime implements ConnectionOwner {
   /** Names this instance until it ends. */
@@ -52,6 +51,7 @@ export class Realtime implements ConnectionOwner {
   readonly heartbeat: number
   readonly observer: Observer
   readonly attendance: Attendance
+  readonly readiness: Readiness
   readonly #broker: Broker
   readonly #presence: Presence
   readonly #namespaces: Namespaces
@@ -62,7 +62,6 @@ export class Realtime implements ConnectionOwner {
   readonly #serial = new Serial()
   /** Whether a channel is of a namespace that exists. */
   readonly #known = (channel: string): boolean => rulesOf(this.#namespaces, channel) !== undefined
-  #phase: Phase = 'serving'
 
   constructor ({ broker, presence, namespaces, limits, heartbeat, gatherTime = 0, policies = {}, observer = silent, directives, evict }: RealtimeOptions) {
     this.#broker = broker
@@ -77,6 +76,7 @@ export class Realtime implements ConnectionOwner {
     this.#publisher = new Publisher({ broker, namespaces, rights: this.#rights, policies, observer, instance: this.instance })
     this.hub = new Hub({ observer, gatherTime })
     this.backlog = new Backlog({ perReader: limits.maxBufferedBytes, perInstance: limits.maxInstanceBufferedBytes })
+    this.readiness = new Readiness({ broker, presence, directives, backlog: this.backlog })
     this.#membership = new Membership({ broker, hub: this.hub, namespaces, observer, ...limits })
     this.attendance = new Attendance({
       presence,
@@ -98,26 +98,8 @@ export class Realtime implements ConnectionOwner {
     await this.#presence.start({ displaced: connection => this.dismiss([connection], closes.replaced) })
   }
 
-  /** Why this instance is not ready for clients; empty when it is. */
-  get unready (): string[] {
-    const phase = this.#phase === 'serving' ? undefined : 'draining'
-    return [phase, this.#broker.health(), this.#directives?.health(), this.#presence.health()].filter(reason => reason !== undefined)
-  }
-
-  /** Why a new connection would not be served; `undefined` when it would. While leaving it still is: balancers need time to notice. */
-  get refusal (): string | undefined {
-    if (this.#phase === 'draining') return 'This instance is shutting down: come back, another one will take you.'
-    if (this.backlog.full) return 'This instance is overloaded: come back a little later.'
-    // Who is taken in must not be one whose token was revoked meanwhile.
-    if ((this.#broker.health() ?? this.#directives?.health()) !== undefined) return 'This instance has lost its broker: come back a little later.'
-    return this.#presence.health() === undefined ? undefined : 'This instance does not know who is there: come back a little later.'
-  }
-
   /** Publishes that have no answer yet. */
   get publishing (): number { return this.#publisher.publishing }
-
-  /** Moves towards the end: `leaving` is no longer ready but serves all who come, `draining` takes no new connections. */
-  enter (phase: 'leaving' | 'draining'): void { this.#phase = phase }
 
   /** Ends those of these connections that are here, on their way in too. */
   dismiss (ids: readonly string[], close: Close): void {
@@ -213,15 +195,7 @@ export class Realtime implements ConnectionOwner {
    * are neither those that the reader asks for nor kept any longer.
    */
   async places (identity: Identity, cursor: string, asked: readonly string[] = []): Promise<Map<string, Position | undefined>> {
-    const read = decodeCursor(cursor)
-    if ('places' in read) return new Map(read.places.map(({ channel, position }) => [channel, position]))
-    const others = asked.filter(channel => !identity.own.includes(channel))
-    const names = ownVariants(identity.own, others).find(list => digestOf(list) === read.digest) ??
-      (await this.#broker.kept(channelKey(identity.tenant, read.digest)))?.split('\n') ?? []
-    if (names.length !== read.positions.length || !names.every(isChannel)) {
-      throw new RealtimeError('bad_request', 'What this cursor stands for is no longer known: begin anew, without it.')
-    }
-    return new Map(names.map((channel, i) => [channel, read.positions[i]]))
+    return await placesIn(cursor, identity.own, asked, async digest => (await this.#broker.kept(channelKey(identity.tenant, digest)))?.split('\n'))
   }
 
   /** Reads a channel's history: after a position, or the newest. Throws `bad_request` where none is kept. */

@@ -61,7 +61,7 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     const changed = cursor !== undefined && cursor === lastEventId && decodeCursor(cursor).changed
     const { wishes, places } = await readingOf(realtime, identity, changed ? undefined : query.channels, cursor, query.presence === 'true')
 
-    const refusal = fastify.overloaded() ?? realtime.refusal
+    const refusal = fastify.overloaded() ?? realtime.readiness.refusal
     // A native EventSource never comes back from a 503: whoever can't be served gets a stream that ends.
     if (refusal !== undefined) throw new RealtimeError('unavailable', refusal)
     const transport = begin(reply)
@@ -86,7 +86,7 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     try {
       await realtime.welcome(connection, wishes, places)
       // While closing, the server is to find and cut what the drain does not know yet.
-      if (transport.direct && connection.open && realtime.refusal === undefined) await takeover.take(request.raw, reply.raw, gone, () => transport.own())
+      if (transport.direct && connection.open && realtime.readiness.refusal === undefined) await takeover.take(request.raw, reply.raw, gone, () => transport.own())
     } catch (error) {
       request.log.warn({ err: error }, 'a stream could not be welcomed')
       const { code, message, retry } = visible(error)

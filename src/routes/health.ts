@@ -14,7 +14,7 @@ export default async function health (fastify: FastifyInstance): Promise<void> {
 
   fastify.get('/health/ready', { config, schema: { summary: 'Whether clients may come', tags: ['operator'], response: { 200: Health, 503: Health } } },
     async (_request, reply) => {
-      const reasons = realtime.unready
+      const reasons = realtime.readiness.reasons
       if (reasons.length === 0) return { status: 'ok', instance }
       reply.code(503)
       return { status: 'unavailable', instance, reasons }
