@@ -106,7 +106,7 @@ check('a plugin imports the core and packages, never a route, the application or
 check('a route imports the core and packages, never a plugin', [{
   file: 'src/routes/events.ts',
   allowed: [
-    "import { Type } from 'typebox'",
+    "import { parse } from 'cookie'",
     "import websocket from '@fastify/websocket'",
     "import { encode } from '../core/transport/sse.ts'",
     "import type { Config } from '../config.ts'",

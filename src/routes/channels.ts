@@ -1,17 +1,20 @@
 import type { FastifyInstance } from 'fastify'
-import { Type } from 'typebox'
 import { limit } from '../core/command.ts'
 import { RealtimeError } from '../core/errors.ts'
 import type { Position } from '../core/protocol.ts'
 import { publish, PublishBody, PublishReply } from './publish.ts'
 
-const HistoryReply = Type.Object({
-  channel: Type.String(),
-  epoch: Type.String(),
-  offset: Type.Integer({ description: 'Of the last message here, or where reading began' }),
-  recovered: Type.Optional(Type.Boolean({ description: 'Whether everything after the position asked for is here or still to come' })),
-  messages: Type.Array(Type.Unknown())
-})
+const HistoryReply = {
+  type: 'object',
+  required: ['channel', 'epoch', 'offset', 'messages'],
+  properties: {
+    channel: { type: 'string' },
+    epoch: { type: 'string' },
+    offset: { type: 'integer', description: 'Of the last message here, or where reading began' },
+    recovered: { type: 'boolean', description: 'Whether everything after the position asked for is here or still to come' },
+    messages: { type: 'array', items: {} }
+  }
+}
 
 /** `GET /channels/:channel/messages`: history, oldest first. `POST /channels/:channel/messages`: publishing over HTTP, for backends and for clients with the grant. */
 export default async function channels (fastify: FastifyInstance): Promise<void> {
@@ -28,10 +31,13 @@ export default async function channels (fastify: FastifyInstance): Promise<void>
     schema: {
       summary: 'Read the history of a channel',
       tags: ['client', 'backend'],
-      querystring: Type.Object({
-        after: Type.Optional(Type.String({ description: '<epoch>:<offset>, a position; without it, the newest' })),
-        limit: Type.Optional(Type.String({ pattern: '^[0-9]{1,4}$', description: 'Messages at most, 1 to 256' }))
-      }),
+      querystring: {
+        type: 'object',
+        properties: {
+          after: { type: 'string', description: '<epoch>:<offset>, a position; without it, the newest' },
+          limit: { type: 'string', pattern: '^[0-9]{1,4}$', description: 'Messages at most, 1 to 256' }
+        }
+      },
       response: { 200: HistoryReply }
     },
     onRequest: fastify.authenticate

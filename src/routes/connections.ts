@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify'
-import { Type } from 'typebox'
 import { parseChannel } from '../core/channel.ts'
 import type { Connection } from '../core/connection.ts'
 import { RealtimeError } from '../core/errors.ts'
@@ -10,15 +9,26 @@ import { Accepted, accepted, parseUser, SubscriptionsBody, wishesIn } from './su
 const tags = ['client', 'backend']
 const response = { 202: Accepted }
 
-const ConnectionsReply = Type.Object({
-  user: Type.String(),
-  connections: Type.Array(Type.Object({
-    connection: Type.String(),
-    instance: Type.String(),
-    transport: Type.String(),
-    since: Type.Integer({ description: 'Unix ms' })
-  }))
-})
+const ConnectionsReply = {
+  type: 'object',
+  required: ['user', 'connections'],
+  properties: {
+    user: { type: 'string' },
+    connections: {
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['connection', 'instance', 'transport', 'since'],
+        properties: {
+          connection: { type: 'string' },
+          instance: { type: 'string' },
+          transport: { type: 'string' },
+          since: { type: 'integer', description: 'Unix ms' }
+        }
+      }
+    }
+  }
+}
 
 /** `GET /connections`: where a user is. `POST` and `DELETE /connections/:connection/subscriptions`: change what a connection listens to, from any instance. */
 export default async function connections (fastify: FastifyInstance): Promise<void> {
@@ -29,7 +39,7 @@ export default async function connections (fastify: FastifyInstance): Promise<vo
     schema: {
       summary: "List a user's connections on all instances",
       tags: ['backend'],
-      querystring: Type.Object({ user: Type.String() }),
+      querystring: { type: 'object', required: ['user'], properties: { user: { type: 'string' } } },
       response: { 200: ConnectionsReply }
     },
     onRequest: fastify.requireBackend

@@ -1,5 +1,4 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import { Type } from 'typebox'
 import { decodeCursor } from '../core/cursor.ts'
 import { RealtimeError, visible } from '../core/errors.ts'
 import { closes } from '../core/protocol.ts'
@@ -20,12 +19,15 @@ const NEXT_UPSTREAM = 'x-next-upstream'
 const schema = {
   summary: 'A stream of server-sent events',
   tags: ['client'],
-  querystring: Type.Object({
-    channels: Type.Optional(Type.String({ description: 'Comma-separated channels, each with ~epoch~offset behind it to go on from there; the own ones (user:, tenant:) come unasked' })),
-    cursor: Type.Optional(Type.String({ description: 'The last id that was heard; a Last-Event-ID header wins over it' })),
-    presence: Type.Optional(Type.Union([Type.Literal('true'), Type.Literal('false')], { description: 'true: who is there is told after each $subscribed, where it is known' })),
-    ticket: Type.Optional(Type.String({ description: 'One-time ticket from POST /tickets' }))
-  })
+  querystring: {
+    type: 'object',
+    properties: {
+      channels: { type: 'string', description: 'Comma-separated channels, each with ~epoch~offset behind it to go on from there; the own ones (user:, tenant:) come unasked' },
+      cursor: { type: 'string', description: 'The last id that was heard; a Last-Event-ID header wins over it' },
+      presence: { type: 'string', enum: ['true', 'false'], description: 'true: who is there is told after each $subscribed, where it is known' },
+      ticket: { type: 'string', description: 'One-time ticket from POST /tickets' }
+    }
+  }
 }
 
 /** `GET /events`: a one-way stream. */

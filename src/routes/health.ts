@@ -1,7 +1,10 @@
 import type { FastifyInstance } from 'fastify'
-import { Type } from 'typebox'
 
-const Health = Type.Object({ status: Type.String(), instance: Type.String(), reasons: Type.Optional(Type.Array(Type.String())) })
+const Health = {
+  type: 'object',
+  required: ['status', 'instance'],
+  properties: { status: { type: 'string' }, instance: { type: 'string' }, reasons: { type: 'array', items: { type: 'string' } } }
+}
 
 /** `GET /health/live` and `/health/ready`. Live says that the process answers, whatever its broker does; ready, that clients may come. */
 export default async function health (fastify: FastifyInstance): Promise<void> {

@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify'
-import { Type } from 'typebox'
 import type { Connection } from '../core/connection.ts'
 import { RealtimeError, visible } from '../core/errors.ts'
 import { closes } from '../core/protocol.ts'
@@ -20,12 +19,15 @@ const MAX_ANSWER = 1_048_576
 const schema = {
   summary: 'Long-poll, for clients that can have no stream',
   tags: ['client'],
-  querystring: Type.Object({
-    channels: Type.Optional(Type.String({ description: 'Comma-separated channels, each with ~epoch~offset behind it to go on from there; without them, those of the cursor' })),
-    cursor: Type.Optional(Type.String({ description: 'From the last answer' })),
-    wait: Type.Optional(Type.String({ description: `ms to wait when there is nothing, up to ${MAX_WAIT}`, pattern: '^[0-9]{1,6}$' })),
-    ticket: Type.Optional(Type.String({ description: 'One-time ticket from POST /tickets' }))
-  })
+  querystring: {
+    type: 'object',
+    properties: {
+      channels: { type: 'string', description: 'Comma-separated channels, each with ~epoch~offset behind it to go on from there; without them, those of the cursor' },
+      cursor: { type: 'string', description: 'From the last answer' },
+      wait: { type: 'string', description: `ms to wait when there is nothing, up to ${MAX_WAIT}`, pattern: '^[0-9]{1,6}$' },
+      ticket: { type: 'string', description: 'One-time ticket from POST /tickets' }
+    }
+  }
 }
 
 interface Query { channels?: string, cursor?: string, wait?: string }

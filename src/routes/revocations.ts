@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify'
-import { Type } from 'typebox'
 import { RealtimeError } from '../core/errors.ts'
 import type { Revocation } from '../core/directives/directives.ts'
 import { parseUser } from './subscriptions.ts'
@@ -9,23 +8,31 @@ const DEFAULT_TIME = 30 * 86_400_000
 const MAX_TIME = 366 * 86_400_000
 const MAX_DATE = 8.64e15
 
-const RevocationBody = Type.Object({
-  jti: Type.Optional(Type.String({ minLength: 1, maxLength: 512, description: 'The one token with this id' })),
-  user: Type.Optional(Type.String({ description: 'All tokens of a user' })),
-  tenant: Type.Optional(Type.String({ description: 'All tokens of the tenant, which is the one of X-Tenant' })),
-  before: Type.Optional(Type.Integer({ minimum: 0, maximum: MAX_DATE, description: 'Unix ms: only tokens issued (iat) before. Default: now, with jti: any. Alone: all tokens of the tenant' })),
-  until: Type.Optional(Type.Integer({ minimum: 0, maximum: MAX_DATE, description: 'Unix ms: until when it is remembered, 366 days at most. Default: 30 days' })),
-  expiresIn: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_TIME, description: 'ms, instead of until' }))
-}, { additionalProperties: false })
+const RevocationBody = {
+  type: 'object',
+  properties: {
+    jti: { type: 'string', minLength: 1, maxLength: 512, description: 'The one token with this id' },
+    user: { type: 'string', description: 'All tokens of a user' },
+    tenant: { type: 'string', description: 'All tokens of the tenant, which is the one of X-Tenant' },
+    before: { type: 'integer', minimum: 0, maximum: MAX_DATE, description: 'Unix ms: only tokens issued (iat) before. Default: now, with jti: any. Alone: all tokens of the tenant' },
+    until: { type: 'integer', minimum: 0, maximum: MAX_DATE, description: 'Unix ms: until when it is remembered, 366 days at most. Default: 30 days' },
+    expiresIn: { type: 'integer', minimum: 1, maximum: MAX_TIME, description: 'ms, instead of until' }
+  },
+  additionalProperties: false
+}
 interface RevocationBody { jti?: string, user?: string, tenant?: string, before?: number, until?: number, expiresIn?: number }
 
-const RevocationReply = Type.Object({
-  jti: Type.Optional(Type.String()),
-  user: Type.Optional(Type.String()),
-  tenant: Type.Optional(Type.String()),
-  before: Type.Optional(Type.Integer()),
-  until: Type.Integer()
-})
+const RevocationReply = {
+  type: 'object',
+  required: ['until'],
+  properties: {
+    jti: { type: 'string' },
+    user: { type: 'string' },
+    tenant: { type: 'string' },
+    before: { type: 'integer' },
+    until: { type: 'integer' }
+  }
+}
 
 /** `POST /tokens/revocations`: tokens that are no longer good, at once and wherever they are used. */
 export default async function revocations (fastify: FastifyInstance): Promise<void> {

@@ -1,4 +1,3 @@
-import { Type } from 'typebox'
 import { channelFor, parseChannel } from '../core/channel.ts'
 import { MAX_CURSOR_CHANNELS } from '../core/cursor.ts'
 import { RealtimeError } from '../core/errors.ts'
@@ -6,20 +5,40 @@ import type { Identity } from '../core/identity.ts'
 import type { Position } from '../core/protocol.ts'
 import type { Realtime } from '../core/realtime.ts'
 
-const Channel = Type.Object({
-  channel: Type.String(),
-  epoch: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })),
-  offset: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'With epoch: go on after this position' }))
-}, { additionalProperties: false })
+const Channel = {
+  type: 'object',
+  required: ['channel'],
+  properties: {
+    channel: { type: 'string' },
+    epoch: { type: 'string', minLength: 1, maxLength: 64 },
+    offset: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'With epoch: go on after this position' }
+  },
+  additionalProperties: false
+}
 
 /** What every URL that subscribes takes. */
-export const SubscriptionsBody = Type.Object({
-  channels: Type.Array(Type.Union([Type.String(), Channel]), { minItems: 1, maxItems: MAX_CURSOR_CHANNELS, description: 'Channels, each with a position where it is to go on from one' })
-})
+export const SubscriptionsBody = {
+  type: 'object',
+  required: ['channels'],
+  properties: {
+    channels: {
+      type: 'array',
+      items: { anyOf: [{ type: 'string' }, Channel] },
+      minItems: 1,
+      maxItems: MAX_CURSOR_CHANNELS,
+      description: 'Channels, each with a position where it is to go on from one'
+    }
+  }
+}
 export interface SubscriptionsBody { channels: Array<string | { channel: string, epoch?: string, offset?: number }> }
 
 /** What every URL answers that hands something to all instances. */
-export const Accepted = Type.Object({ accepted: Type.Literal(true) }, { description: 'It is carried out within a second, on whatever instance' })
+export const Accepted = {
+  type: 'object',
+  required: ['accepted'],
+  properties: { accepted: { type: 'boolean', const: true } },
+  description: 'It is carried out within a second, on whatever instance'
+}
 export const accepted = { accepted: true } as const
 
 /** The channels in a body. Each is checked for the caller. Throws `bad_request` or `forbidden`. */
