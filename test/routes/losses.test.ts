@@ -193,9 +193,15 @@ async function say (t: Test, service: Service, channel: string, from: unknown, t
 
 interface Poll { readonly cursor: string, readonly messages: Array<Record<string, unknown>>, readonly recovered: boolean }
 
+/** Polls as clients do: again where an instance is not ready, as it is for a moment once it sees that its lease is lost with all that Redis had. */
 async function poll ({ url }: Service, query: Record<string, string>): Promise<Poll> {
-  const answer = await fetch(`${url}/poll?${new URLSearchParams(query).toString()}`, { headers: auth })
-  return await answer.json() as Poll
+  let answer: Response | undefined
+  await until(async () => {
+    answer = await fetch(`${url}/poll?${new URLSearchParams(query).toString()}`, { headers: auth })
+    if (answer.status !== 200 && answer.status !== 503) throw new Error(`${answer.status}: ${await answer.text()}`)
+    return answer.ok
+  }, 'a poll is answered')
+  return await answer?.json() as Poll
 }
 
 async function history ({ url }: Service, after: string): Promise<unknown> {
