@@ -1,4 +1,4 @@
-// Started by `npm test -- [part of a file's name …]`: the programs the tests need, then lint, then every test file in a process of its
+// Started by `npm test -- [part of a file's name …]`: the programs the tests need, then lint and every test file in a process of its
 // own. The last line is the verdict, `N passed, N failed`.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,6 +9,8 @@ import { killRunning, runTestFile, type Outcome } from './support/test-file.ts'
 
 const fileTimeout = 300_000
 const jobs = 2
+/** These do little but wait, so they run beside the others, one at a time. */
+const waiting = /^test\/faults\/(?:presence|redis|refused|sentinel)/
 /** These load the machine themselves and measure what happens, so they run alone and last, in this order. */
 const alone = [/^test\/faults\/(?:client\/|drain|handshake|replay|return|slow)/, /^test\/bench\./]
 
@@ -29,9 +31,9 @@ for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const) {
 try {
   await ensurePrograms()
   const files = await select(process.argv.slice(2))
-  await lint()
   await rm(logs, { recursive: true, force: true })
-  await runAll(files.filter((name) => !alone.some((kind) => kind.test(name))), jobs)
+  const others = files.filter((name) => ![waiting, ...alone].some((kind) => kind.test(name)))
+  await Promise.all([lint(), runAll(others, jobs), runAll(files.filter((name) => waiting.test(name)), 1)])
   for (const kind of alone) await runAll(files.filter((name) => kind.test(name)), 1)
   console.log(`\nTAP of every file: ${logs}`)
 } catch (error) {
@@ -63,9 +65,9 @@ async function lint (): Promise<void> {
 }
 
 async function runAll (names: string[], jobs: number): Promise<void> {
-  const waiting = [...names]
+  const queue = [...names]
   await Promise.all(Array.from({ length: jobs }, async () => {
-    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
+    for (let name = queue.shift(); name !== undefined; name = queue.shift()) {
       const relative = name.replace(/\.ts$/, '')
       const log = join(logs, `${relative.replace(/^test\//, '')}.tap`)
       await report(await runTestFile({ name, path: join(built, `${relative}.js`), log, timeout: fileTimeout }), log)
