@@ -57,7 +57,7 @@ export function parseCommand (value: unknown): Command {
 }
 
 /** What every way of publishing has in common: `event`, `data` and `volatile`. Throws `bad_request` naming the field. */
-export function parsePublish (fields: Fields): { event: string, data: unknown, volatile: boolean } {
+export function parsePublish (fields: { readonly event?: unknown, readonly data?: unknown, readonly volatile?: unknown }): { event: string, data: unknown, volatile: boolean } {
   const { event = 'message', data } = fields
   if (typeof event !== 'string' || !EVENT_PATTERN.test(event)) throw bad("'event' must be 1 to 64 of A-Z a-z 0-9 _ . : -")
   if (data === undefined) throw bad("'data' is missing: any JSON value will do, null too")

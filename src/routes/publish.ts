@@ -14,6 +14,7 @@ export const PublishBody = {
     volatile: { type: 'boolean', description: 'Never stored, and dropped for readers that are behind' }
   }
 }
+/** A message that is published: what {@link parsePublish} takes, and the publisher's own id of it. */
 export interface PublishBody { event?: string, data: unknown, id?: string, volatile?: boolean }
 
 /** What every URL that publishes answers. */
@@ -29,10 +30,11 @@ export const PublishReply = {
     durable: { type: 'boolean', description: 'Whether a replica has it; only where that is asked for' }
   }
 }
+/** Where a message went: its position where the channel has a history, its id, and whether that id was there before. */
 export interface PublishReply extends Partial<Position> { channel: string, id: string, duplicate: boolean, durable?: boolean }
 
 /** Publishes a body to a channel. */
 export async function publish (realtime: Realtime, identity: Identity, channel: string, body: PublishBody): Promise<PublishReply> {
-  const { id, position, duplicate, durable } = await realtime.publish(identity, { channel, ...parsePublish({ ...body }), messageId: messageId(body.id, 'id') })
+  const { id, position, duplicate, durable } = await realtime.publish(identity, { channel, ...parsePublish(body), messageId: messageId(body.id, 'id') })
   return { channel, ...position, id, duplicate, durable }
 }
