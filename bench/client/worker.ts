@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { percentile } from '../measure/statistics.ts'
 import { serve } from './calls.ts'
+import { dealt } from './dealing.ts'
 import { dialects } from './dialects.ts'
 import type { Calls, CaughtUp, Load, Loaded, Opened, Readers } from './plan.ts'
 import { Poster } from './poster.ts'
@@ -128,7 +129,8 @@ async function openAll (groups: readonly Readers[], underway: number, { after }:
   let ready = 0
   let refused = 0
   await new Promise<void>(resolve => {
-    const waiting = groups.flatMap(group => group.channels.map((channels, i) => ({ group, channels, i, number: created++ }))).values()
+    // In turn: an instance after the other would leave each idle half of the time while everyone comes.
+    const waiting = dealt(groups.map(group => group.channels.map((channels, i) => ({ group, channels, i })))).map(one => ({ ...one, number: created++ })).values()
     const next = (): void => {
       const { value } = waiting.next()
       if (value !== undefined) open(value, performance.now())

@@ -1,3 +1,4 @@
+import { deal } from '../client/dealing.ts'
 import type { Load, Readers } from '../client/plan.ts'
 import { rssOf } from '../measure/process.ts'
 import { costOf, expectHeard, expectReady, stage, type Figures, type Measure, type Trial } from './scenario.ts'
@@ -54,9 +55,4 @@ export async function fanOut (trial: Trial, { instances, channels, readers, pace
     bytes: result.bytes / result.heard,
     memory: (rssOf(cluster.pids) - empty) / readers.length / 1024
   }
-}
-
-/** Deals to so many hands, in turn. */
-export function deal<T> (items: readonly T[], hands: readonly unknown[]): T[][] {
-  return hands.map((_, hand) => items.filter((_, i) => i % hands.length === hand))
 }

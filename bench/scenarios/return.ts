@@ -1,7 +1,8 @@
+import { deal } from '../client/dealing.ts'
 import type { Readers } from '../client/plan.ts'
 import { commandCalls, resetCalls } from '../measure/redis.ts'
 import type { Cluster } from '../servers/peer.ts'
-import { deal, TEXT, UNDERWAY } from './fanout.ts'
+import { TEXT, UNDERWAY } from './fanout.ts'
 import { costOf, expectHeard, expectReady, stage, type Scenario } from './scenario.ts'
 import { STORM_UNDERWAY } from './storm.ts'
 
@@ -38,8 +39,6 @@ export const comeback: Scenario = {
     // Whoever has heard something knows where it is.
     expectHeard(await load.load({ dialect, ports: cluster.ports, channels: rooms, pace: { rate: rooms.length }, seconds: 1, text: TEXT, ids: false }))
     const places = await load.positions()
-    // Opened in the order of the groups, which is not that of the channels.
-    const first = deal(channels, cluster.ports)[0]?.length ?? 0
     await cluster.stop()
     await load.leave()
 
@@ -47,7 +46,7 @@ export const comeback: Scenario = {
     const posted = await load.fill({ dialect, ports: next.ports, channels: rooms, text: TEXT }, MISSED)
     if (posted !== MISSED * rooms.length) throw new Error(`${posted} of ${MISSED * rooms.length} messages were taken`)
     await resetCalls(redis)
-    const back = await costOf({ ...scene, cluster: next }, trial, () => load.comeBack(crowd(next, [places.slice(0, first), places.slice(first)]), STORM_UNDERWAY, 1 + MISSED))
+    const back = await costOf({ ...scene, cluster: next }, trial, () => load.comeBack(crowd(next, deal(places, next.ports)), STORM_UNDERWAY, 1 + MISSED))
     const { complete, broken, failures, took, cpu } = back.result
     if (complete !== count || broken > 0) throw new Error(`${complete} of ${count} readers got everything; ${broken} had a hole or a repeat; ${failures.join('; ')}`)
     const calls = await commandCalls(redis)

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { deal } from '../client/dealing.ts'
 import type { Readers } from '../client/plan.ts'
-import { deal } from './fanout.ts'
 import { costOf, expectReady, stage, type Scenario } from './scenario.ts'
 
 const CONNECTIONS = 5000

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { deal } from '../../bench/scenarios/fanout.ts'
+import { deal, dealt } from '../../bench/client/dealing.ts'
 import { expectHeard, expectReady } from '../../bench/scenarios/scenario.ts'
 import { startLoad } from '../../bench/client/fleet.ts'
 import type { Load } from '../../bench/client/plan.ts'
@@ -29,4 +29,11 @@ t.test('the load client publishes on all instances, and every reader hears every
     t.equal(result.heard, result.sent * MEMBERS)
     t.ok(result.sent >= 300, 'and they were many')
   }
+})
+
+t.test('readers are opened on all instances in turn, in the order in which they were dealt', t => {
+  const cards = [0, 1, 2, 3, 4, 5, 6]
+  for (const hands of [1, 2, 3, 7, 9]) t.strictSame(dealt(deal(cards, Array.from({ length: hands }))), cards)
+  t.strictSame(dealt([]), [])
+  t.end()
 })
