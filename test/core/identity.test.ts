@@ -122,3 +122,24 @@ t.test('equal grants are kept once, and others apart', t => {
   t.equal(may(identityOf({ sub: 'ann', exp: 2e9, subscribe: ['chat:*'] }), 'presence', 'chat:x'), true)
   t.end()
 })
+
+t.test('a token gets its own grants, whichever came before it', t => {
+  const lists = [undefined, [], ['chat:a'], ['chat:b'], ['chat:a', 'chat:b']]
+  const all = lists.flatMap(subscribe => lists.flatMap(publish => lists.map(presence => ({ subscribe, publish, presence }))))
+  const channels = ['chat:a', 'chat:b']
+  const granted = (claims: object): string => {
+    const identity = identityOf({ sub: 'ann', exp: 2e9, ...claims })
+    return JSON.stringify(channels.map(channel => (['subscribe', 'publish', 'presence'] as const).map(action => may(identity, action, channel))))
+  }
+  let wrong = 0
+  for (const before of all) {
+    for (const claims of all) {
+      granted(before)
+      const { subscribe, publish, presence = subscribe } = claims
+      const expected = JSON.stringify(channels.map(channel => [subscribe, publish, presence].map(list => list?.includes(channel) ?? false)))
+      if (granted(claims) !== expected) wrong++
+    }
+  }
+  t.equal(wrong, 0)
+  t.end()
+})
