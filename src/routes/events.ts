@@ -105,10 +105,16 @@ function begin (reply: FastifyReply): SseTransport {
   // What hooks have set (CORS), which a hijacked reply would not send.
   for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) response.setHeader(name, value)
   // It ends with the stream, whatever the client sends behind its request. HTTP/2 has no such header.
-  if (response.req.httpVersionMajor === 1) response.setHeader('connection', 'close')
+  const alone = response.req.httpVersionMajor === 1
+  if (alone) response.setHeader('connection', 'close')
+  // Head and first bytes leave together. The socket of HTTP/2 is others' as well.
+  const { socket } = response
+  if (alone) socket?.cork()
   response.writeHead(200, headers)
   response.flushHeaders()
   const transport = new SseTransport(response)
   transport.text(encodeRetry(1000 + Math.random() * 4000))
+  transport.flush()
+  if (alone) socket?.uncork()
   return transport
 }

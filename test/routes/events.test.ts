@@ -49,6 +49,19 @@ t.test('the head tells everyone on the way to let events pass', async t => {
   ])
 })
 
+t.test('what a stream hears as it opens is two pieces, however many channels it has', async t => {
+  for (const [name, service] of places) {
+    const client = tcp(t, service)
+    client.write(streamRequest('/events?channels=chat:a,chat:b,chat:c', bearer()))
+    await until(() => client.text.includes('"channel":"chat:c"'), `the last of its channels over ${name}`)
+    const body = client.text.slice(client.text.indexOf('\r\n\r\n') + 4)
+    const pieces = body.split(/\r\n[0-9a-f]+\r\n/)
+    t.equal(pieces.length, 2, name)
+    t.match(pieces[0], /^[0-9a-f]+\r\nretry: \d{4}\n\n$/)
+    t.match(pieces[1], /^event: \$welcome\n[^]*(?:event: \$subscribed\n[^]*){3}\n\n\r\n$/)
+  }
+})
+
 t.test('first comes when to come back, then the welcome, then each channel', async t => {
   const exp = Math.floor(Date.now() / 1000) + 600
   const stream = await openStream(t, `${memory.url}/events?channels=chat:b,chat:a,chat:b`, bearer({ sub: 'alice', tenant: 'acme', exp }))

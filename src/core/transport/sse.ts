@@ -101,6 +101,8 @@ export class SseTransport implements Transport {
   /** The response, or the socket below it. */
   readonly #stream: Socket | ServerResponse
   #descriptor = NONE
+  /** Text for this client alone, which waits for what else is written in this turn of the event loop. */
+  #text = ''
 
   /** @param response its head is written and flushed. */
   constructor (response: ServerResponse) {
@@ -125,14 +127,12 @@ export class SseTransport implements Transport {
 
   write (bytes: Buffer): number {
     // After the end a write would be an error, and a message can always be on its way when a stream ends.
-    return this.#response?.writableEnded === true ? 0 : writeTo(this.#stream, this.#descriptor, bytes)
+    if (this.#response?.writableEnded === true) return 0
+    return writeTo(this.#stream, this.#descriptor, this.#text === '' ? bytes : Buffer.concat([this.#taken(), bytes]))
   }
 
-  /** Writes text of the stream as it is. */
-  text (text: string): void {
-    const bytes = Buffer.from(text)
-    this.write(this.direct ? chunk(bytes) : bytes)
-  }
+  /** Takes text of the stream as it is, as {@link send} does frames. */
+  text (text: string): void { this.#text += text }
 
   send (frame: ControlFrame): void {
     // With these the reader's place is known, so a stream that breaks before the first message goes on from there.
@@ -140,8 +140,12 @@ export class SseTransport implements Transport {
     this.text(encodeEvent({ id, event: `$${frame.type}`, data: JSON.stringify(frame) }))
   }
 
-  get held (): number { return 0 }
-  flush (): number { return this.buffered }
+  get held (): number { return this.#text.length }
+
+  flush (): number {
+    if (this.#text !== '' && this.#response?.writableEnded !== true) writeTo(this.#stream, this.#descriptor, this.#taken())
+    return this.buffered
+  }
 
   drained (callback: () => void): void { whenDrained(this.#stream, callback) }
 
@@ -152,6 +156,7 @@ export class SseTransport implements Transport {
     // An EventSource comes back by itself, and two that take each other's place would do so without end: not too often, then.
     if (code === closes.replaced.code) this.text(encodeRetry(30_000 + Math.random() * 30_000))
     if (farewell !== undefined) this.send(farewell)
+    this.flush()
     const response = this.#response
     const stream = response ?? this.#stream
     // The end waits for all that was written before it, and a reader that takes nothing would keep that for ever.
@@ -166,4 +171,11 @@ export class SseTransport implements Transport {
   }
 
   destroy (): void { this.#stream.destroy() }
+
+  /** What is held, ready for the stream. */
+  #taken (): Buffer {
+    const bytes = Buffer.from(this.#text)
+    this.#text = ''
+    return this.direct ? chunk(bytes) : bytes
+  }
 }
