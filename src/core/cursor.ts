@@ -29,17 +29,22 @@ export type Cursor =
   | { readonly digest: string, readonly positions: ReadonlyArray<Position | undefined>, readonly changed: boolean }
 
 /**
- * The head of a cursor for channels in this order, and the digest that stands for their names where they would make it too long.
+ * The head of a cursor for channels in this order, with the digest that stands for their names where they would make it too long.
  * The names are then to be kept under the digest.
  */
-export function cursorHead (channels: readonly string[], changed = false): { head: Buffer, digest?: string } {
+export function cursorHead (channels: readonly string[], changed = false): Buffer {
   const flag = changed ? CHANGED : 0
-  const named = Buffer.concat([Buffer.from([VERSION, NAMED + flag, channels.length]), ...channels.flatMap(channel => [Buffer.from([channel.length]), Buffer.from(channel)])])
+  const digest = cursorDigest(channels)
+  if (digest !== undefined) return Buffer.concat([Buffer.from([VERSION, DIGESTED + flag, channels.length]), Buffer.from(digest, 'base64url')])
+  return Buffer.concat([Buffer.from([VERSION, NAMED + flag, channels.length]), ...channels.flatMap(channel => [Buffer.from([channel.length]), Buffer.from(channel)])])
+}
+
+/** What stands for names in this order in a cursor; `undefined` where they stand in it themselves. */
+export function cursorDigest (channels: readonly string[]): string | undefined {
+  const names = channels.reduce((bytes, { length }) => bytes + 1 + length, 3)
   // An epoch of its own and an offset of four bytes for each.
   const positions = 1 + channels.length * (EPOCH_BYTES + 5)
-  if (Math.ceil((named.length + positions) * 4 / 3) <= MAX_CURSOR) return { head: named }
-  const digest = digestOf(channels)
-  return { head: Buffer.concat([Buffer.from([VERSION, DIGESTED + flag, channels.length]), Buffer.from(digest, 'base64url')]), digest }
+  return Math.ceil((names + positions) * 4 / 3) <= MAX_CURSOR ? undefined : digestOf(channels)
 }
 
 /** What stands for names in this order. */

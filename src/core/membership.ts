@@ -2,7 +2,7 @@ import type { Broker } from './broker/broker.ts'
 import { catchUp, type Resumed } from './catchup.ts'
 import { channelKey, channelOf, rulesOf, type Namespaces } from './channel.ts'
 import type { Connection } from './connection.ts'
-import { cursorHead, MAX_CURSOR_CHANNELS, ownVariants } from './cursor.ts'
+import { cursorDigest, MAX_CURSOR_CHANNELS, ownVariants } from './cursor.ts'
 import { RealtimeError } from './errors.ts'
 import { Pages, type Feed } from './feed.ts'
 import { Groups } from './groups.ts'
@@ -257,7 +257,7 @@ export class Membership {
     const { own } = connection.identity
     const channels = [...connection.channels.keys(), ...wanted.map(({ channel }) => channel)].filter(channel => connection.keeps(channel))
     for (const names of ownVariants(own.filter(channel => channels.includes(channel)), channels.filter(channel => !own.includes(channel)))) {
-      const { digest } = cursorHead(names)
+      const digest = cursorDigest(names)
       const name = digest && channelKey(connection.identity.tenant, digest)
       const now = performance.now()
       if (name === undefined || now - (this.#kept.get(name) ?? -Infinity) < KEPT) continue

@@ -44,7 +44,7 @@ export class Places {
   }
 
   get cursor (): string {
-    this.#head ??= cursorHead(Array.from(this.#places.values(), ({ channel }) => channel), this.#changed).head
+    this.#head ??= cursorHead(Array.from(this.#places.values(), ({ channel }) => channel), this.#changed)
     this.#cursor ??= encodeCursor(this.#head, Array.from(this.#places.values(), ({ position }) => position))
     return this.#cursor
   }
