@@ -27,11 +27,12 @@ export class Room {
   /** Number of the last message that there may be to read: as long as its arrival paces the channel, no reader need look for what only is on its way. */
   get due (): number { return this.flight > 0 ? this.#done : this.sent }
 
-  /** Who publishes here: a reader over its own WebSocket, by its place among them, or requests. Ids make each message one that is accepted once. */
+  /** Who publishes here: a reader over its own WebSocket, by its place among them as they were dealt, or requests. Ids make each message one that is accepted once. */
   prepare ({ text, ids, publisher, poster, lifelike = false }: { text: number, ids: boolean, publisher: number, poster: Poster | undefined, lifelike?: boolean }): void {
     this.#texts = lifelike ? lifelikeTexts(text) : ['x'.repeat(text)]
     this.poster = poster
-    const reader = this.readers[publisher % this.readers.length]
+    // Whichever instance was quicker to subscribe them.
+    const reader = this.readers.toSorted((a, b) => a.number - b.number)[publisher % this.readers.length]
     const { name } = this
     const idOf = (seq: number): string | undefined => ids ? `${name}-${process.pid}-${seq}` : undefined
     const publish = reader?.dialect.publish
