@@ -140,6 +140,7 @@ export class SseTransport implements Transport {
     this.text(encodeEvent({ id, event: `$${frame.type}`, data: JSON.stringify(frame) }))
   }
 
+  // Characters, which is near enough.
   get held (): number { return this.#text.length }
 
   flush (): number {
