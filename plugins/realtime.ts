@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { Arrivals } from '../src/core/arrivals.ts'
 import { Control } from '../src/core/control.ts'
 import { drain, drainBudget } from '../src/core/drain.ts'
 import { Dispatch } from '../src/core/dispatch.ts'
@@ -11,6 +12,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** What this instance can do for clients and backends. */
     realtime: Realtime
+    /** Whoever wants a connection waits here first, before anything that costs something. */
+    arrivals: Arrivals
     /** Changes connections of this instance from outside. */
     control: Control
     /** Takes a WebSocket client's frames. */
@@ -44,6 +47,7 @@ async function realtime (fastify: FastifyInstance, { idleTimeout, drainDelay, dr
   const control = new Control({ realtime: service, directives, failed: error => log.error({ err: error }, 'a directive failed') })
   const sweep = new Sweep(service, { heartbeat: options.heartbeat, idleTimeout })
   fastify.decorate('realtime', service)
+  fastify.decorate('arrivals', new Arrivals())
   fastify.decorate('control', control)
   fastify.decorate('dispatch', new Dispatch({
     realtime: service,

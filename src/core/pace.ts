@@ -1,8 +1,8 @@
 /** ms that each thing in a batch keeps the next batch waiting, and the most that a batch does. */
 const EACH = 4
-const MOST = 25
+const MOST = 50
 /** A batch of so many is not followed by a pause: waiting would save nothing more. */
-const FULL = 100
+const FULL = 200
 
 /**
  * Sets the pace of batches, so that what comes in a storm goes in few: a batch goes at the end of the turn of the event loop in which it was

@@ -32,7 +32,7 @@ const schema = {
 
 /** `GET /events`: a one-way stream. */
 export default async function events (fastify: FastifyInstance): Promise<void> {
-  const { realtime } = fastify
+  const { realtime, arrivals } = fastify
   const takeover = new Takeover(fastify.server)
   fastify.addHook('onClose', async () => takeover.close())
 
@@ -45,6 +45,7 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
         takeover.expect(request.raw)
         done()
       },
+      () => arrivals.wait(),
       fastify.authenticate
     ],
     // As for whoever can't be served, below: so it is when a ticket or the key of a token can't be looked up now, or a policy fails.

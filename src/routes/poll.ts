@@ -34,7 +34,7 @@ interface Query { channels?: string, cursor?: string, wait?: string }
 
 /** `GET /poll`: what came after a cursor, at once when there is something. Nothing is kept between two polls, so any instance takes the next. */
 export default async function poll (fastify: FastifyInstance): Promise<void> {
-  const { realtime } = fastify
+  const { realtime, arrivals } = fastify
   const answering = new Set<() => void>()
   // Who still waits when the drain is over would be cut without an answer.
   fastify.addHook('preClose', async () => { for (const answer of answering) answer() })
@@ -43,7 +43,7 @@ export default async function poll (fastify: FastifyInstance): Promise<void> {
     exposeHeadRoute: false,
     schema,
     config: { disableMetrics: true },
-    onRequest: fastify.authenticate
+    onRequest: [() => arrivals.wait(), fastify.authenticate]
   }, async (request, reply) => {
     const { identity, query } = request
     const refusal = fastify.overloaded() ?? realtime.readiness.refusal ?? (answering.size >= MAX_WAITING ? 'Too many polls wait here: come back a little later.' : undefined)

@@ -6,7 +6,7 @@ import type { SocketEvents, WebSocketTransport } from '../core/transport/websock
 
 /** `GET /ws`: a two-way connection. */
 export default async function websocket (fastify: FastifyInstance): Promise<void> {
-  const { realtime, dispatch, gate } = fastify
+  const { realtime, arrivals, dispatch, gate } = fastify
   gate.on('lost', ({ id }) => realtime.attendance.giveUp(id))
 
   const events: SocketEvents = {
@@ -34,10 +34,10 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
     // Browsers show no page what an upgrade was answered.
     config: { disableMetrics: true, cors: false },
     // Where a proxy took the upgrade away, subprotocols without it bring no token. Clients must not take that for a bad one.
-    onRequest: (request, reply, done) => {
+    onRequest: [() => arrivals.wait(), (request, reply, done) => {
       if (request.ws || request.headers['sec-websocket-protocol'] === undefined) fastify.authenticate(request, reply, done)
       else done()
-    },
+    }],
     preHandler: (request, reply, done) => {
       if (!request.ws) return done()
       realtime.attendance.admit(request.identity, 'websocket').then(id => {
