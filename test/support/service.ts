@@ -31,9 +31,9 @@ export interface Service {
 /** API key of services in tests. */
 export const API_KEY = 'api-key-for-tests'
 
-/** Starts the service on free ports and waits until it listens. It is ended with the test. */
-export async function startService (t: Owner, env: Record<string, string | undefined> = {}, args: string[] = []): Promise<Service> {
-  const child = spawn(process.execPath, [...args, SERVER], {
+/** Starts the service, as it was built here or elsewhere, on free ports and waits until it listens. It is ended with the test. */
+export async function startService (t: Owner, env: Record<string, string | undefined> = {}, args: string[] = [], server = SERVER): Promise<Service> {
+  const child = spawn(process.execPath, [...args, server], {
     env: {
       PATH: process.env.PATH, NODE_ENV: 'production', HOST: '127.0.0.1', PORT: '0', METRICS_PORT: '0', JWT_SECRET: SECRET, API_KEY, MAX_CONNECTIONS_PER_USER: '0', CHANNELS_FILE: QUIET, ...env
     },
