@@ -1,5 +1,8 @@
 // Two processes of the service on one Redis, behind nginx as deploy/nginx.conf sets it up. Everything that clients send goes through nginx.
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { Browser, Page } from 'playwright-core'
 import { startBrowser } from '../support/browser.ts'
@@ -70,7 +73,10 @@ async function post ({ nginx }: Cluster, channel: string, data: unknown, headers
 }
 
 // What of a browser's window the functions below use; they run in the page.
-declare const EventSource: new (url: string) => { addEventListener (name: string, hear: (event: { data: string }) => void): void }
+declare const EventSource: new (url: string, options?: { withCredentials: boolean }) => {
+  readonly readyState: number
+  addEventListener (name: string, hear: (event: { data: string }) => void): void
+}
 declare const window: { heard: Heard[] }
 
 /** An event that a page heard: its name, its frame. */
@@ -350,4 +356,23 @@ t.test('clients of an instance that ends are told, come back and land on the oth
   const welcomes = (await stream.all('$welcome')).length
   const back = await startService(t, { REDIS_URL: cluster.redis.url, PORT: String(leaving.service.port), ALLOWED_ORIGINS: nginx.url })
   t.equal((await stream.next('$welcome', { number: welcomes + 1, timeout: 15_000 })).instance, await instanceAt(back.url), 'it comes back as soon as there is one')
+})
+
+t.test('a page of another origin comes back as well after nginx found no instance', async t => {
+  const service = await startService(t)
+  const nginx = await startNginx(t, [service.port])
+  t.equal(await service.stop(), 0)
+  const pages = createServer((_request, response) => response.setHeader('content-type', 'text/html').end('<!doctype html>')).listen(0, '127.0.0.1')
+  t.teardown(() => pages.close())
+  await once(pages, 'listening')
+
+  const page = await (await browser.newContext()).newPage()
+  t.teardown(() => page.context().close())
+  await page.goto(`http://127.0.0.1:${(pages.address() as AddressInfo).port}/`)
+  const state = await page.evaluate(async url => {
+    const source = new EventSource(url, { withCredentials: true })
+    await new Promise<void>(resolve => source.addEventListener('error', () => resolve()))
+    return source.readyState
+  }, `${nginx.url}/events`)
+  t.equal(state, 0, 'it is connecting again, and not closed for good')
 })
