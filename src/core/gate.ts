@@ -103,7 +103,9 @@ export class UpgradeGate<Held = undefined> extends EventEmitter<{ upgrade: [requ
 function refuseUpgrade (socket: Socket, { status, code, message }: Refusal): void {
   const error = STATUS_CODES[status] ?? 'Error'
   const body = JSON.stringify({ statusCode: status, code, error, message })
-  socket.write(`HTTP/1.1 ${status} ${error}\r\nConnection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+  // As plugins/errors.ts says it of what may succeed later.
+  const retry = status === 503 ? 'Retry-After: 1\r\n' : ''
+  socket.write(`HTTP/1.1 ${status} ${error}\r\n${retry}Connection: close\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
   // Whatever the client still sends is read away, or its end is never heard and closing becomes a reset that eats the answer.
   socket.resume()
   socket.destroySoon()

@@ -119,3 +119,15 @@ t.test('what is held for an upgrade goes to who accepts it, or is told to be los
   await until(() => asked.every(({ closed }) => closed), 'all to be closed')
   t.strictSame(lost, ['his'])
 })
+
+t.test('a refusal that passes says when to try again, and no other', async t => {
+  for (const [status, retry] of [[503, true], [403, false], [404, false]] as const) {
+    const { port } = await start(t, { refuse: () => ({ status, code: 'code', message: 'why' }) })
+    const refused = client(t, port)
+    await until(() => refused.over, 'the answer')
+    const [head = '', body = ''] = refused.text.split('\r\n\r\n')
+    t.match(head, new RegExp(`^HTTP/1\\.1 ${status} `))
+    t.equal(/^Retry-After: 1$/mi.test(head), retry, `${status}`)
+    t.match(JSON.parse(body), { statusCode: status, message: 'why' })
+  }
+})
