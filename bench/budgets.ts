@@ -46,6 +46,9 @@ export const budgets: readonly Budget[] = [
 
 export interface Verdict {
   readonly budget: Budget
+  /** Labels of the two: with several to compare with, of the best. */
+  readonly of: string
+  readonly to: string
   /** NaN where one of the two has no figure. */
   readonly ratio: number
   /** How far it is from the budget, or from what it is today, as a share of that; above 0 it is worse. */
@@ -63,7 +66,7 @@ export function judge (entries: readonly Entry[], budget: Budget): Verdict | und
   if (own === undefined) return undefined
   const ratio = own.ratio ?? NaN
   const bound = budget.today ?? budget.ratio
-  return { budget, ratio, excess: measure.better === 'less' ? ratio / bound - 1 : bound / ratio - 1 }
+  return { budget, of: own.label, to: best.label, ratio, excess: measure.better === 'less' ? ratio / bound - 1 : bound / ratio - 1 }
 }
 
 function better ({ better }: Budget['measure'], a: number, b: number): boolean {

@@ -7,7 +7,7 @@ import { flameOf, type Profile } from './plot/profile.ts'
 
 /*
  * Draws a flame graph from profiles that Node wrote with `--cpu-prof`, all of them as one, and prints what the time went into.
- *   npm run bench:flame -- --last 5 /tmp/profiles/*.cpuprofile docs/images/flame-spaced.svg
+ *   npm run bench:flame -- --last 5 profiles/*.cpuprofile docs/images/flame-spaced.svg
  * The table also goes onto the page where that has markers with the picture's name.
  */
 

@@ -34,7 +34,7 @@ export async function quickBench (heard: (entry: Entry) => void = () => {}): Pro
     const run = (rounds: number): Promise<Entry[]> => bench({ scenarios: [scenario], peers: [carillon, ws], transports: ['websocket'], rounds, heard, ...scale })
     let entries = await run(1)
     if (performance.now() - began < PATIENCE && concerned.some(budget => !holds(entries, budget))) entries = [...entries, ...numbered(await run(SECOND_LOOK), 1)]
-    verdicts.push(...concerned.map(budget => judge(entries, budget) ?? { budget, ratio: NaN, excess: NaN }))
+    verdicts.push(...concerned.map(budget => judge(entries, budget) ?? { budget, of: budget.contender, to: budget.against, ratio: NaN, excess: NaN }))
     all.push(...entries)
   }
   return { verdicts, entries: all }

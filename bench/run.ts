@@ -19,7 +19,7 @@ const help = `Measures Carillon and its peers side by side, and prints medians a
   --seconds <n>         how long each measurement with messages takes (default: 5)
   --size <share>        as many connections and channels, for a first look: 0.1 (default: 1)
   --quick               the same as --rounds 1 --seconds 1 --size 0.1
-  --node-args=<words>   for measured Node processes, with spaces between: --node-args='--cpu-prof --cpu-prof-dir=/tmp/profiles'
+  --node-args=<words>   for measured Node processes, with spaces between: --node-args='--cpu-prof --cpu-prof-dir=profiles'
   --out <file>          where the results go (default: bench/results/<time>.json)
 
 What the peers need is installed where it is missing: npm packages in bench/node_modules, Nchan with apt-get.`

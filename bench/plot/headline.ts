@@ -41,7 +41,7 @@ export function headline ({ entries, machine: { cores }, size }: Results): strin
   if (rows.length === 0) return undefined
   const scale = size === 1 ? '' : `, with ${size} of the connections`
   return `${table(['', 'Carillon', 'ws + ioredis', 'Socket.IO, its best adapter'], rows)}\n\n` +
-    `In brackets: Carillon's figure as a multiple of that one. Medians on ${cores} cores${scale}; CPU is that of the server processes.`
+    `In brackets: Carillon's figure as a multiple of that one, the median of the multiples within each round. Medians on ${cores} cores${scale}; CPU is that of the server processes.`
 }
 
 function value ({ median }: Summary, { unit }: Measure): string { return unit === '/s' ? shown(median) : `${shown(median)} ${unit}` }

@@ -66,9 +66,9 @@ export function budgetTable (entries: readonly Entry[]): string {
   const rows = budgets.flatMap(budget => {
     const verdict = judge(entries, budget)
     if (verdict === undefined) return []
-    const { scenario, transport, measure, contender, against, ratio } = budget
+    const { scenario, transport, measure, ratio } = budget
     const held = (measure.better === 'less' ? verdict.ratio <= ratio : verdict.ratio >= ratio) ? 'yes' : 'no'
-    return [[`${scenario}, ${transportNames[transport]}: ${measure.label}`, contender, against, `${measure.better === 'less' ? '≤' : '≥'} ${ratio}`, factor(verdict.ratio), held]]
+    return [[`${scenario}, ${transportNames[transport]}: ${measure.label}`, verdict.of, verdict.to, `${measure.better === 'less' ? '≤' : '≥'} ${ratio}`, factor(verdict.ratio), held]]
   })
   return table(['What', 'Of', 'To', 'Target', 'Here', 'Held'], rows)
 }

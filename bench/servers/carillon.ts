@@ -2,10 +2,10 @@ import { fileURLToPath } from 'node:url'
 import { startService } from '../../test/support/service.ts'
 import { clusterOf, COLLECTOR, endOf, type Cluster, type Peer, type PeerOptions } from './peer.ts'
 
-/** The default namespaces, except that joins are not told to everybody: no peer does that. */
+/** Of the default namespaces those that are measured. Joins are not announced, and nobody's coming online is: no peer does that. */
 const CHANNELS = fileURLToPath(new URL('../../../bench/servers/channels.json', import.meta.url))
 
-/** The service itself, as it is deployed; only the rate limit is out of the way. */
+/** The service itself, as it is deployed, with every limit in force but those of commands and channels, which one connection of a load client would exceed. */
 export const carillon: Peer = {
   name: 'carillon',
   label: 'Carillon',

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { headline } from '../../bench/plot/headline.ts'
 import { sizingText } from '../../bench/plot/sizing.ts'
-import { scenarioTables } from '../../bench/plot/tables.ts'
+import { budgetTable, scenarioTables } from '../../bench/plot/tables.ts'
 import type { Entry, Results } from '../../bench/results.ts'
 import { carried } from '../../bench/scenarios/redis.ts'
 import type { Figures } from '../../bench/scenarios/scenario.ts'
@@ -37,7 +37,7 @@ t.test('the headline has Carillon beside plain ws and the best Socket.IO, with t
     ['**10.0 µs**', '40.0 µs (×0.50)', '20.0 µs (×0.50)'],
     ['**3,000**', '1,000 (×3.00)', '500 (×6.00)']
   ], 'what failed or was not run has no row')
-  t.match(text, 'on 4 cores; CPU')
+  t.match(text, 'the median of the multiples within each round. Medians on 4 cores; CPU')
   t.match(headline({ ...run([entry('idle', 'carillon-chat', { bytes: 5000 })]), size: 0.1 }), /\*\*5,000 bytes\*\* \| — \| — \|[^]*, with 0.1 of the connections/)
   t.equal(headline(run([entry('return', 'carillon-chat', { took: 1 })])), undefined, 'a run without any leaves the page alone')
 })
@@ -69,4 +69,16 @@ t.test('what Redis carries is a row for each kind of channel and number of insta
     ['8', 'durable (it failed)', '—', '—', '—', '—', '—']
   ])
   t.match(table, '| Instances |  | Redis CPU a message, µs |')
+})
+
+t.test('targets name the two that are compared as all other tables do, of several the one that was best', async t => {
+  const labelled = (contender: string, label: string, cpu: number): Entry => ({ ...entry('spaced', contender, { cpu }), label })
+  const table = budgetTable([
+    labelled('carillon-chat', 'Carillon, durable', 8), labelled('ws', 'ws + ioredis', 10),
+    labelled('socketio-classic', 'Socket.IO, classic', 16), labelled('socketio-streams', 'Socket.IO, streams', 20)
+  ])
+  t.strictSame(rows(table).map(([, ...cells]) => cells), [
+    ['Carillon, durable', 'ws + ioredis', '≤ 0.8', '0.80', 'yes'],
+    ['Carillon, durable', 'Socket.IO, classic', '≤ 0.7', '0.50', 'yes']
+  ])
 })
