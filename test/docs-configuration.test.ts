@@ -3,8 +3,9 @@ import { ConfigError, loadConfig } from '../src/config.ts'
 import { defaultNamespaces } from '../src/core/channel.ts'
 import { parseNamespaces } from '../src/core/namespaces.ts'
 import { blocksOf, readPage, rowsOf } from './support/pages.ts'
-import { startService } from './support/service.ts'
-import { SECRET } from './support/token.ts'
+import { startNginx } from './support/nginx.ts'
+import { API_KEY, startService } from './support/service.ts'
+import { SECRET, token } from './support/token.ts'
 
 const page = await readPage('docs/configuration.md')
 
@@ -96,4 +97,25 @@ t.test('the table of metrics has every metric that the service has of its own', 
   const own = types.filter(({ name }) => name.startsWith('carillon_') || name.startsWith('http_'))
   const byName = (a: { name: string }, b: { name: string }): number => a.name < b.name ? -1 : 1
   t.same(table.sort(byName), own.sort(byName))
+})
+
+t.test('the limit for publishing over HTTP holds for tokens, and for nobody and nothing else', async t => {
+  const [block = ''] = blocksOf(page).filter(({ language }) => language === 'nginx').map(({ text }) => text)
+  const [http = '', server = ''] = block.split('# in server\n')
+  const service = await startService(t)
+  const nginx = await startNginx(t, [service.port], { changes: [['  server {\n', `${http}\n  server {\n`], ['    location / {\n', `${server}\n    location / {\n`]] })
+  /** How often each status came. */
+  const ask = async (init: RequestInit): Promise<Record<number, number>> => {
+    const answers = await Promise.all(Array.from({ length: 400 }, async () => (await fetch(`${nginx.url}/channels/chat:lobby/messages`, init)).status))
+    return Object.fromEntries([...new Set(answers)].map(status => [status, answers.filter(answer => answer === status).length]))
+  }
+  const publish = async (headers: Record<string, string>): Promise<Record<number, number>> =>
+    await ask({ method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: '{"data":1}' })
+
+  const alice = await publish({ authorization: `Bearer ${token({ sub: 'alice' })}` })
+  t.ok((alice[201] ?? 0) > 100, 'a burst passes')
+  t.ok((alice[429] ?? 0) > 50, 'what is beyond does not')
+  t.same(Object.keys(alice), ['201', '429'])
+  t.same(await publish({ 'x-api-key': API_KEY }), { 201: 400 }, 'backends are not limited')
+  t.same(await ask({ headers: { authorization: `Bearer ${token({ sub: 'alice' })}` } }), { 200: 400 }, 'nor is reading')
 })
