@@ -1,6 +1,10 @@
 // Runs what README shows, as it stands there; only addresses are replaced by those of a service that runs here.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseEnv } from 'node:util'
 import t from 'tap'
 import { startBrowser } from './support/browser.ts'
 import { blocksOf, readPage, ROOT, rowsOf } from './support/pages.ts'
@@ -128,6 +132,24 @@ t.test('the token that is printed is good here', async t => {
   await once(printing.child, 'close')
   const stream = await openStream(t, `${service.url}/events?channels=chat:lobby`, { authorization: `Bearer ${printing.output().trim()}` })
   t.match(JSON.parse((await stream.next('$welcome')).data), { user: 'alice' })
+})
+
+t.test('what Compose starts takes the token and the key that are in its file', async t => {
+  const dir = await mkdtemp(join(tmpdir(), 'carillon-readme-'))
+  t.teardown(() => rm(dir, { recursive: true, force: true }))
+  const [start = '', use = ''] = [0, 1].map(n => example('More than one instance', 'sh', n))
+  // There is no Docker where tests run: instead of Compose a service gets what is in the file.
+  const file = join(dir, '.env')
+  const writing = run(t, 'bash', ['-c', `set -e\ndocker () { echo "$@"; }\n${start.replaceAll('.env', file)}`])
+  t.same(await once(writing.child, 'close'), [0, null])
+  t.match(writing.output(), `compose --env-file ${file} -f deploy/compose.yaml up --build`)
+  const { JWT_SECRET, API_KEY } = parseEnv(await readFile(file, 'utf8'))
+  const service = await startService(t, { JWT_SECRET, API_KEY })
+  t.notMatch(service.output(), /"level":40.*(?:JWT_SECRET|API_KEY)/, 'neither of them is too short')
+
+  const using = run(t, 'bash', ['-c', `set -e\n${use.replace('./.env', file).replaceAll('http://localhost:8080', service.url)}`])
+  t.same(await once(using.child, 'close'), [0, null])
+  t.match(using.output(), /"channel":"chat:lobby".*"messages":\[\{.*"from":"alice".*"data":\{"text":"Hello"\}\}\]/s)
 })
 
 t.test('an application has the service inside', async t => {
