@@ -155,7 +155,7 @@ t.test('what Compose starts takes the token and the key that are in its file', a
 t.test('an application has the service inside', async t => {
   const text = example('Inside your application', 'js')
     .replace("loadConfig({ NODE_ENV: 'production',", "loadConfig({ NODE_ENV: 'production', METRICS_PORT: '0', HOST: '127.0.0.1',")
-    .replace('app.listen({ port: 3000 })', "app.listen({ port: 0, host: '127.0.0.1' }).then(console.log)")
+    .replace('await app.listen({ port: 3000 })', "app.post('/staff', async () => await app.carillon.publish('chat:staff', { data: 'hi' }))\nawait app.listen({ port: 0, host: '127.0.0.1' }).then(console.log)")
   const application = runModule(t, text, { JWT_SECRET: SECRET })
   await until(() => application.output().includes('\n'), 'its address')
   const url = application.output().trim()
@@ -172,6 +172,7 @@ t.test('an application has the service inside', async t => {
   })).json()
   t.match(await post('chat:staff', 'bob', 'hi'), { statusCode: 403, code: 'forbidden' }, 'authorize is asked')
   t.match(await post('chat:staff', 'alice', 'hi'), { channel: 'chat:staff' })
+  t.match(await (await fetch(`${url}/staff`, { method: 'POST' })).json(), { channel: 'chat:staff' }, 'which lets the application itself')
   t.match(await post('chat:lobby', 'bob', 'x'.repeat(2000)), { statusCode: 413, code: 'too_large' }, 'onPublish is asked')
 })
 
