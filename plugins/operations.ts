@@ -45,15 +45,16 @@ async function operations (fastify: FastifyInstance, { observers, channel = 'eve
   const broker = fastify.hasDecorator('redis') ? 'redis' : 'memory'
   const meter = new Meter()
   observers.add(meter)
-  const started = Date.now()
+  const started = performance.now()
   let telling = false
 
   function stats (): InstanceStats {
     const at = Date.now()
+    const uptime = Math.round(performance.now() - started)
     const connections = { websocket: 0, sse: 0, poll: 0 }
     for (const { transport } of realtime.connections) connections[transport.kind]++
     const { hub: { channels }, backlog: { total: bufferedBytes } } = realtime
-    return { instance, at, uptime: at - started, connections, channels, bufferedBytes, memory: process.memoryUsage.rss(), broker, ...meter.read(at) }
+    return { instance, at, uptime, connections, channels, bufferedBytes, memory: process.memoryUsage.rss(), broker, ...meter.read() }
   }
 
   const timer = setInterval(() => {

@@ -10,7 +10,7 @@ import { killRunning, runTestFile, type Outcome } from './support/test-file.ts'
 const fileTimeout = 300_000
 const jobs = 2
 /** These do little but wait, so they run beside the others, one at a time. */
-const waiting = /^test\/faults\/(?:presence|redis|refused|sentinel)/
+const waiting = /^test\/faults\/(?:clock|presence|redis|refused|sentinel)/
 /** These load the machine themselves and measure what happens, so they run alone and last, in this order. */
 const alone = [/^test\/faults\/(?:client\/|drain|handshake|replay|return|slow)/, /^test\/bench\./]
 

@@ -42,7 +42,7 @@ export class Connection implements Reader {
   admitted = false
   /** Subscriptions on their way, so that a limit holds for them too. */
   joining = 0
-  /** Unix ms. */
+  /** Of the clock that only measures, `performance.now()`; so are all of its times but {@link noticeAt}. */
   lastCommandAt: number
   lastHeartbeatAt: number
   /** When the ping that waits for its pong was sent; 0 when none does. */

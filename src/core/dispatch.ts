@@ -31,7 +31,7 @@ export class Dispatch {
   }
 
   /** Takes one frame of a client. Commands run side by side; publishes keep the order they came in. */
-  receive (connection: Connection, text: string, now = Date.now()): void {
+  receive (connection: Connection, text: string, now = performance.now()): void {
     if (!connection.open) return
     let id: CommandId | undefined
     try {
@@ -47,7 +47,7 @@ export class Dispatch {
   }
 
   /** Takes one from what a connection may send; throws `rate_limited` when nothing is left. Refills with time, up to two seconds' worth. */
-  spend (connection: Connection, now: number): void {
+  spend (connection: Connection, now = performance.now()): void {
     const { rateLimit } = this.#realtime.limits
     const refill = Math.max(0, now - connection.allowanceAt) * rateLimit / 1000
     connection.allowance = Math.min(rateLimit * 2, connection.allowance + refill)

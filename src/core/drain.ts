@@ -38,9 +38,9 @@ export async function drain (realtime: Realtime, { delay, window }: DrainOptions
   const slots = assign(realtime.connections, window - overlap)
   for (const [connection, slot] of slots) connection.send({ type: 'shutdown', reconnectDelay: Math.round(slot) })
 
-  const began = Date.now()
+  const began = performance.now()
   for (;;) {
-    const elapsed = Date.now() - began
+    const elapsed = performance.now() - began
     for (const connection of realtime.connections) {
       // Without a slot: its request was under way as the drain began.
       if (connection.open && elapsed >= (slots.get(connection) ?? 0) + overlap) connection.close(closes.shutdown)
@@ -64,6 +64,6 @@ function assign (connections: ReadonlySet<Connection>, length: number): Map<Conn
 }
 
 async function until (done: () => boolean, timeout: number): Promise<void> {
-  const deadline = Date.now() + timeout
-  while (!done() && Date.now() < deadline) await sleep(STEP)
+  const deadline = performance.now() + timeout
+  while (!done() && performance.now() < deadline) await sleep(STEP)
 }

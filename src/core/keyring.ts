@@ -28,7 +28,7 @@ export class Keyring {
   #failed = -Infinity
   #refreshing: Promise<void> | undefined
   #allowance: number
-  #counted = Date.now()
+  #counted = performance.now()
 
   constructor ({ fetchKeys, freshFor = 300_000, usableFor = 3_600_000, burst = 5, refill = 5000 }: KeyringOptions) {
     this.#options = { fetchKeys, freshFor, usableFor, burst, refill }
@@ -37,7 +37,7 @@ export class Keyring {
 
   /** The key of a name, or `undefined` when the issuer has no such key. Throws `unavailable` when that can't be known now. */
   async find (kid: string): Promise<Verifying | undefined> {
-    const age = Date.now() - this.#fetched
+    const age = performance.now() - this.#fetched
     const old = age >= this.#options.freshFor
     if (old) await this.#refresh().catch(error => { if (age >= this.#options.usableFor) throw error })
     const known = this.#keys.get(kid)
@@ -54,20 +54,20 @@ export class Keyring {
 
   async #fetch (): Promise<void> {
     try {
-      if (Date.now() - this.#failed < PAUSE) throw new Error('the last attempt failed a moment ago')
+      if (performance.now() - this.#failed < PAUSE) throw new Error('the last attempt failed a moment ago')
       const keys = usable(await this.#options.fetchKeys())
       if (keys.size === 0) throw new Error('the set holds no key that can be used')
       this.#keys = keys
-      this.#fetched = Date.now()
+      this.#fetched = performance.now()
     } catch (error) {
-      if (Date.now() - this.#failed >= PAUSE) this.#failed = Date.now()
+      if (performance.now() - this.#failed >= PAUSE) this.#failed = performance.now()
       throw new RealtimeError('unavailable', "The token can't be checked now, since the keys of its issuer can't be read: try again later.", { cause: error })
     }
   }
 
   #spend (): boolean {
     const { burst, refill } = this.#options
-    const now = Date.now()
+    const now = performance.now()
     this.#allowance = Math.min(burst, this.#allowance + Math.max(0, now - this.#counted) / refill)
     this.#counted = now
     if (this.#allowance < 1) return false

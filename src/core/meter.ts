@@ -15,7 +15,7 @@ const MAX_SAMPLES = 1000
 
 /** Counts what happens between two readings, for a display; metrics for operators are elsewhere. */
 export class Meter implements Observer {
-  #since = Date.now()
+  #since = performance.now()
   #messages = 0
   #deliveries = 0
   #latencies: number[] = []
@@ -43,7 +43,7 @@ export class Meter implements Observer {
   }
 
   /** Reads and starts anew. */
-  read (now = Date.now()): Reading {
+  read (now = performance.now()): Reading {
     const seconds = Math.max(0.001, (now - this.#since) / 1000)
     const sorted = this.#latencies.sort((a, b) => a - b)
     const at = (share: number): number => sorted[Math.floor(share * (sorted.length - 1))] ?? 0

@@ -114,7 +114,7 @@ export class Realtime implements ConnectionOwner {
    * It hears nothing before {@link welcome}.
    */
   open (transport: Transport, identity: Identity, id?: string): Connection {
-    const connection = new Connection(this, transport, identity, Date.now(), this.limits.rateLimit * 2, id)
+    const connection = new Connection(this, transport, identity, performance.now(), this.limits.rateLimit * 2, id)
     connection.admitted = id !== undefined && identity.user !== undefined
     this.connections.add(connection)
     this.roster.add(connection)

@@ -25,8 +25,8 @@ export class Sweep {
   readonly #idleTimeout: number
   readonly #interval: number
   #timer: NodeJS.Timeout | undefined
-  #sweptAt = 0
-  #checkedAt = 0
+  #sweptAt = -Infinity
+  #checkedAt = -Infinity
 
   constructor (realtime: Realtime, { heartbeat, idleTimeout }: SweepOptions) {
     this.#realtime = realtime
@@ -37,20 +37,20 @@ export class Sweep {
 
   /** Begins; to be ended by {@link stop}. */
   start (): void {
-    this.#sweptAt = Date.now()
+    this.#sweptAt = performance.now()
     this.#timer = setInterval(() => this.run(), this.#interval).unref()
   }
 
   stop (): void { clearInterval(this.#timer) }
 
-  /** One round over all connections. */
-  run (now = Date.now()): void {
+  /** One round over all connections. Tokens end by the wall clock; all else is measured, since that clock may be stepped. */
+  run (now = performance.now(), wall = Date.now()): void {
     // After a stall the pongs of all this time still wait to be read: clients are not to blame for it.
     const stalled = now - this.#sweptAt > this.#interval + PONG_TIMEOUT / 2
     this.#sweptAt = now
     for (const connection of this.#realtime.connections) {
       if (stalled && connection.pingedAt !== 0) connection.pingedAt = now
-      if (connection.open) this.#look(connection, now)
+      if (connection.open) this.#look(connection, now, wall)
     }
     this.#realtime.backlog.sweep()
     if (now - this.#checkedAt < CHECK_INTERVAL) return
@@ -58,15 +58,15 @@ export class Sweep {
     void this.#realtime.check()
   }
 
-  #look (connection: Connection, now: number): void {
+  #look (connection: Connection, now: number, wall: number): void {
     const { expires } = connection.identity
     if (expires !== undefined) {
-      if (now >= expires) return connection.close(closes.expired)
+      if (wall >= expires) return connection.close(closes.expired)
       // One that is as short as a fresh one will be is not told of at once: that would go on for ever.
-      connection.noticeAt ||= (expires - Math.min(EXPIRY_NOTICE, (expires - now) / 2)) / 1000
-      if (now >= connection.noticeAt * 1000) {
+      connection.noticeAt ||= (expires - Math.min(EXPIRY_NOTICE, (expires - wall) / 2)) / 1000
+      if (wall >= connection.noticeAt * 1000) {
         connection.noticeAt = Infinity
-        connection.send({ type: 'expiring', in: expires - now })
+        connection.send({ type: 'expiring', in: expires - wall })
       }
     }
     const { kind } = connection.transport

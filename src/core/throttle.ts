@@ -16,7 +16,7 @@ export class Throttle {
   get size (): number { return this.#callers.size }
 
   /** Counts one; throws `rate_limited` when it is too much. */
-  spend (caller: string, now = Date.now()): void {
+  spend (caller: string, now = performance.now()): void {
     const most = this.#perSecond * 2
     const known = this.#callers.get(caller)
     const left = known === undefined ? most : Math.min(most, known.left + Math.max(0, now - known.at) * this.#perSecond / 1000)

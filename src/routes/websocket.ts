@@ -15,7 +15,7 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
     ponged: connection => { connection.pingedAt = 0 },
     pinged: connection => {
       try {
-        dispatch.spend(connection, Date.now())
+        dispatch.spend(connection)
       } catch (error) {
         if (error instanceof RealtimeError) connection.close(closes.abusive)
       }

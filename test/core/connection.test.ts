@@ -31,7 +31,7 @@ async function overSockets (t: Test, owner: Owner): Promise<{ connection: Connec
   client.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n')
   const { transport, socket } = await upgraded
   t.teardown(() => transport.destroy())
-  const connection = new Connection(owner, transport, backendIdentity(undefined), Date.now())
+  const connection = new Connection(owner, transport, backendIdentity(undefined), performance.now())
   const nothing = (): void => {}
   transport.serve(connection, { text: nothing, binary: nothing, pinged: nothing, ponged: nothing, closed: (connection, code) => connection.gone(code) })
   transport.listen()

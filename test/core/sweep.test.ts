@@ -16,8 +16,9 @@ const IDLE = 1_800_000
 interface Instance {
   realtime: Realtime
   sweep: Sweep
-  /** The moment at which everything begins. */
+  /** The moment at which everything begins, of the clock that measures, and Unix ms. */
   start: number
+  wall: number
   open: (kind?: 'websocket' | 'sse', identity?: Identity) => { connection: Connection, transport: RecordingTransport }
   /** Sweeps every second from the start on, up to and including this many ms after it. */
   until: (ms: number) => void
@@ -33,12 +34,15 @@ function instance (_t: Test, { heartbeat = HEARTBEAT, idleTimeout = IDLE } = {})
     heartbeat
   })
   const sweep = new Sweep(realtime, { heartbeat, idleTimeout })
-  const start = Date.now()
+  // Whole, so that sums of it are exact.
+  const start = Math.round(performance.now())
+  const wall = Date.now()
   let swept = 0
   return {
     realtime,
     sweep,
     start,
+    wall,
     open (kind = 'websocket', identity = backendIdentity(undefined)) {
       const transport = new RecordingTransport(new LineFraming(kind))
       const connection = realtime.open(transport, identity)
@@ -46,14 +50,14 @@ function instance (_t: Test, { heartbeat = HEARTBEAT, idleTimeout = IDLE } = {})
       return { connection, transport }
     },
     until (ms) {
-      for (; swept <= ms; swept += 1000) sweep.run(start + swept)
+      for (; swept <= ms; swept += 1000) sweep.run(start + swept, wall + swept)
     }
   }
 }
 
 /** Whose token ends this many ms after a moment. */
-function ending (start: number, ms: number): Identity {
-  return identityOf({ sub: 'alice', exp: (start + ms) / 1000 })
+function ending (wall: number, ms: number): Identity {
+  return identityOf({ sub: 'alice', exp: (wall + ms) / 1000 })
 }
 
 t.test('a WebSocket is pinged every heartbeat, a stream gets a comment every 15 s', async t => {
@@ -132,8 +136,8 @@ t.test('an idle timeout of 0 is none', async t => {
 
 for (const kind of ['websocket', 'sse'] as const) {
   t.test(`a token's owner is told once, a minute before its end, and the connection ends with it (${kind})`, async t => {
-    const { open, until, start } = instance(t)
-    const { connection, transport } = open(kind, ending(start, 120_000))
+    const { open, until, wall } = instance(t)
+    const { connection, transport } = open(kind, ending(wall, 120_000))
     Object.defineProperty(connection, 'pingedAt', { get: () => 0, set () {} })
     until(59_000)
     t.strictSame(transport.sent, [])
@@ -148,8 +152,8 @@ for (const kind of ['websocket', 'sse'] as const) {
 }
 
 t.test('a token that ends sooner than in two minutes is told of after half of its time', async t => {
-  const { open, until, start } = instance(t)
-  const { transport } = open('websocket', ending(start, 8000))
+  const { open, until, wall } = instance(t)
+  const { transport } = open('websocket', ending(wall, 8000))
   until(3000)
   t.strictSame(transport.sent, [])
   until(4000)
@@ -159,12 +163,12 @@ t.test('a token that ends sooner than in two minutes is told of after half of it
 })
 
 t.test('a refreshed token is told of anew, at its own end', async t => {
-  const { open, until, start, realtime } = instance(t)
-  const { connection, transport } = open('websocket', ending(start, 61_000))
+  const { open, until, wall, realtime } = instance(t)
+  const { connection, transport } = open('websocket', ending(wall, 61_000))
   Object.defineProperty(connection, 'pingedAt', { get: () => 0, set () {} })
   until(31_000)
   t.equal(transport.sent.length, 1)
-  await realtime.refresh(connection, ending(start, 200_000))
+  await realtime.refresh(connection, ending(wall, 200_000))
   until(139_000)
   t.strictSame([transport.sent.length, transport.closes.length], [1, 0])
   until(140_000)
@@ -174,8 +178,8 @@ t.test('a refreshed token is told of anew, at its own end', async t => {
 })
 
 t.test('who has ended is left alone', async t => {
-  const { open, until, start } = instance(t)
-  const { connection, transport } = open('websocket', ending(start, 5000))
+  const { open, until, wall } = instance(t)
+  const { connection, transport } = open('websocket', ending(wall, 5000))
   connection.close(closes.shutdown)
   until(120_000)
   t.strictSame([transport.sent, transport.heartbeats, transport.closes], [[], 0, [closes.shutdown]])
@@ -197,7 +201,7 @@ t.test('it runs by itself, often enough for short timeouts, until it is stopped'
   const { connection, transport } = open()
   t.teardown(() => sweep.stop())
   sweep.start()
-  connection.lastCommandAt = Date.now()
+  connection.lastCommandAt = performance.now()
   await until(() => transport.closes.length > 0, 'the idle close', 3000)
   t.strictSame(transport.closes, [closes.idle])
   sweep.stop()

@@ -11,7 +11,8 @@ const programs = {
   nginx: { names: ['nginx'], packages: ['nginx-light'] },
   chromium: { names: ['chromium', 'chromium-browser', 'google-chrome'], packages: ['chromium', 'fonts-liberation'] },
   curl: { names: ['curl'], packages: ['curl'] },
-  openssl: { names: ['openssl'], packages: ['openssl'] }
+  openssl: { names: ['openssl'], packages: ['openssl'] },
+  faketime: { names: ['faketime'], packages: ['faketime'] }
 }
 
 export type ProgramName = keyof typeof programs

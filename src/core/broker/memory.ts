@@ -12,6 +12,7 @@ export interface MemoryBrokerOptions {
 }
 
 interface Log { readonly epoch: string, offset: number, readonly lost: ReadonlySet<string>, readonly messages: Message[], ttl: number }
+/** `ends`: `performance.now()`. */
 interface Answer { readonly digest: string, readonly receipt: Receipt, readonly ends: number }
 
 const MIB = 1_048_576
@@ -50,14 +51,14 @@ export class MemoryBroker implements Broker {
     const name = once && `${key}\n${once.name}`
     if (once !== undefined && name !== undefined) {
       const answer = this.#answers.get(name)
-      if (answer !== undefined && answer.ends > Date.now()) {
+      if (answer !== undefined && answer.ends > performance.now()) {
         if (answer.digest !== once.digest) throw conflict()
         return { ...answer.receipt, duplicate: true }
       }
     }
     const position = publication.log && this.#append(key, publication, publication.log)
     const receipt: Receipt = { position, duplicate: false }
-    if (once !== undefined && name !== undefined) this.#remember(name, { digest: once.digest, receipt, ends: Date.now() + REMEMBERED })
+    if (once !== undefined && name !== undefined) this.#remember(name, { digest: once.digest, receipt, ends: performance.now() + REMEMBERED })
     if (position === undefined) this.#hand(key, messageOf(publication))
     return receipt
   }
@@ -184,7 +185,7 @@ export class MemoryBroker implements Broker {
   #remember (name: string, answer: Answer): void {
     this.#answers.delete(name)
     this.#answers.set(name, answer)
-    const now = Date.now()
+    const now = performance.now()
     for (const [oldest, { ends }] of this.#answers) {
       if (ends > now && this.#answers.size <= this.#maxAnswers) return
       this.#answers.delete(oldest)

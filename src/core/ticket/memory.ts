@@ -1,5 +1,6 @@
 import { newTicket, type TicketClaims, type Tickets } from './ticket.ts'
 
+/** `ends`: `performance.now()`. */
 interface Kept { readonly claims: TicketClaims, readonly ends: number }
 
 /** Tickets of this process. At most `max` are kept; beyond that the oldest is lost. */
@@ -17,19 +18,19 @@ export class MemoryTickets implements Tickets {
   async issue (claims: TicketClaims, ttl: number): Promise<string> {
     this.#sweep()
     const ticket = newTicket()
-    this.#kept.set(ticket, { claims, ends: Date.now() + ttl })
+    this.#kept.set(ticket, { claims, ends: performance.now() + ttl })
     return ticket
   }
 
   async redeem (ticket: string): Promise<TicketClaims | undefined> {
     const kept = this.#kept.get(ticket)
     this.#kept.delete(ticket)
-    return kept !== undefined && Date.now() < kept.ends ? kept.claims : undefined
+    return kept !== undefined && performance.now() < kept.ends ? kept.claims : undefined
   }
 
   /** Drops what has ended, from the oldest on, and makes room for one more. Amortised over issues, it costs no timer. */
   #sweep (): void {
-    const now = Date.now()
+    const now = performance.now()
     for (const [ticket, { ends }] of this.#kept) {
       if (now < ends && this.#kept.size < this.#max) return
       this.#kept.delete(ticket)
