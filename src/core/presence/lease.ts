@@ -35,7 +35,7 @@ export class Lease {
   readonly #names: Names
   readonly #instance: string
   #number = 1
-  /** When the last renewal and the last tick were sent, and since when ticks have come without a pause; `performance.now()`. */
+  /** When the last renewal and the last tick were sent, and since when ticks have come without a pause or a step of Redis's clock; `performance.now()`. */
   #renewed = -Infinity
   #ticked = -Infinity
   #steady = Infinity
@@ -76,13 +76,16 @@ export class Lease {
     }])
     if (reply instanceof Error) throw reply
     const [state, now, living, term, dead, again, places] = reply as Reply
-    this.#ahead = Number(now) - performance.now()
+    const ahead = Number(now) - performance.now()
+    const stepped = Math.abs(ahead - (this.#ahead ?? ahead)) > RENEWAL
+    this.#ahead = ahead
     this.#living = living - this.former.size
     const lapse = this.#renewed === -Infinity ? undefined : this.#lapse(state, term)
     this.#term = term
     if (renews || state !== 'held') this.#renewed = sent
-    // Others may have been kept from renewing as long as this one was: they get the time of a lease for it.
-    if (sent - this.#ticked > RENEWAL || lapse === 'swept') this.#steady = sent
+    // Others may have been kept from renewing as long as this one was, or their leases have run out since the clock of Redis was put forward, or is another
+    // one's: they get the time of a lease for it.
+    if (sent - this.#ticked > RENEWAL || lapse === 'swept' || stepped) this.#steady = sent
     this.#ticked = sent
     const judges = sent - this.#steady > LEASE
     return { lapse, places, again, dead: judges ? pairs(dead).filter(([instance]) => !this.former.has(instance)) : [] }
