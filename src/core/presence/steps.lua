@@ -42,11 +42,11 @@ for line in string.gmatch(ARGV[8], '[^\n]+') do
   end
 end
 
--- On the list before they are made, and off it after they are gone. In this order: after a write that needs no memory Redis would let those in
+-- On the list before they are made, and off it after they are gone. First of all: after a write that needs no memory Redis would let those in
 -- that it has none for.
 local unlisted = on[1] and refusal('SADD', KEYS[1], unpack(on))
--- Before what makes users leave.
-local unnoted = noted[1] and refusal('ZADD', KEYS[2], unpack(noted))
+-- Before what makes users leave, and after such a write, since they leave however full Redis is. No place has this name.
+local unnoted = noted[1] and (refusal('ZREM', KEYS[2], '') or refusal('ZADD', KEYS[2], unpack(noted)))
 if ARGV[9] then redis.call('SREM', KEYS[1], unpack(ARGV, 9)) end
 
 local acts = { enter = enter, exit = exit, settle = settle }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { RedisBroker } from '../../../src/core/broker/redis.ts'
 import type { Call } from '../../../src/core/broker/scripts.ts'
@@ -5,7 +6,7 @@ import { defaultNamespaces } from '../../../src/core/channel.ts'
 import { silent } from '../../../src/core/observer.ts'
 import { Announcer, roomOf } from '../../../src/core/presence/keys.ts'
 import type { Lease } from '../../../src/core/presence/lease.ts'
-import { GRACE } from '../../../src/core/presence/presence.ts'
+import { GRACE, LEASE } from '../../../src/core/presence/presence.ts'
 import { Names } from '../../../src/core/presence/scripts.ts'
 import { Sweeper } from '../../../src/core/presence/sweeper.ts'
 import { listen, occupant, ownKey, presenceContract, room, UNLIMITED } from '../../contracts/presence.ts'
@@ -13,6 +14,7 @@ import { redisInstance } from '../../support/broker.ts'
 import { readPage } from '../../support/pages.ts'
 import { startRegistry } from '../../support/presence.ts'
 import { redisClient, startRedis } from '../../support/redis.ts'
+import { forkRegistry } from '../../support/registry-process.ts'
 import { until } from '../../support/until.ts'
 
 t.setTimeout(280_000)
@@ -120,6 +122,42 @@ t.test('a Redis without memory lets nobody in and everybody out, and what it ref
   t.match(await presence.members('/chat:a'), [{ user: 'ann', connections: 1 }])
   t.strictSame(await admin.exists(`carillon:{${ownKey('eve')}}:oc`), 0, 'who was refused is not')
   t.equal(lines.filter(line => line.includes('Redis refuses')).length, 1)
+})
+
+/*
+ * The first write of a run is refused where memory is short, and for those who were lost, for the tick and for whoever is found dead that was one that takes
+ * memory: nobody left, and after 13 s without a tick the instance took itself for dead.
+ */
+t.test('in a Redis without memory the lost and the dead leave all the same, and instances go on living', async t => {
+  const redis = await startRedis(t)
+  const admin = redisClient(t, redis)
+  const presence = await startRegistry(t, { url: redis.url })
+  const other = await forkRegistry(t, redis.url)
+  const [ann, bob, dan] = [occupant('ann'), occupant('bob'), occupant('dan')]
+  const heard = await listen(t, (await redisInstance(t, { url: redis.url })).broker, ['/chat:a', ownKey('ann'), ownKey('bob'), ownKey('dan')])
+  for (const one of [ann, bob]) {
+    await presence.connect(one, UNLIMITED)
+    presence.enter(one.connection, room('/chat:a'))
+  }
+  await other.bring([dan], ['/chat:a'])
+  await until(() => heard.length === 6, 'all have come')
+  // Only who has been there for the length of a lease judges others.
+  await sleep(LEASE)
+
+  await admin.config('SET', 'maxmemory', '1')
+  const began = performance.now()
+  other.child.kill('SIGKILL')
+  presence.disconnect(ann.connection)
+  // In one run with one who is let in only where there is memory.
+  presence.enter(bob.connection, room('/chat:b'))
+  await until(() => heard.some(({ event, user }) => event === 'offline' && user === 'ann'), 'who was lost has left', GRACE + 3000)
+  await until(() => heard.some(({ event, user }) => event === 'offline' && user === 'dan'), 'the dead one is swept', 20_000)
+  t.strictSame(heard.slice(6).map(({ event, user }) => `${event} ${user}`).sort(), ['$leave ann', '$leave dan', 'offline ann', 'offline dan'])
+  await sleep(LEASE + 2000 - (performance.now() - began))
+  t.equal(presence.health(), undefined, 'it has its lease')
+  t.match(await presence.members('/chat:a'), [{ user: 'bob', connections: 1 }])
+  t.strictSame(await presence.members('/chat:b'), [], 'nobody was let in')
+  await t.rejects(presence.connect(occupant('eve'), UNLIMITED), { code: 'unavailable' })
 })
 
 t.test('a connection whose answer was lost is not left behind', async t => {
