@@ -26,6 +26,7 @@ export function newConnectionId (): string { return randomText(16) }
 const MAX_HELD = 65_536
 
 const nothing: ReadonlySet<string> = new Set()
+const nowhere: ReadonlyMap<string, object> = new Map()
 
 /** One client: who it is, what it listens to, and the rule for readers that are too slow. Holds no timer; sweeps look at its times. */
 export class Connection implements Reader {
@@ -58,7 +59,7 @@ export class Connection implements Reader {
   readonly #owner: ConnectionOwner
   // Most connections never have any.
   #granted: Set<string> | undefined
-  #behind: Set<string> | undefined
+  #behind: Map<string, object> | undefined
   #open = false
 
   constructor (owner: ConnectionOwner, transport: Transport, identity: Identity, now: number, allowance = 0, id = newConnectionId()) {
@@ -79,9 +80,9 @@ export class Connection implements Reader {
     if (this.#granted?.delete(channel) === true && this.#granted.size === 0) this.#granted = undefined
   }
 
-  /** Channels in which it is still being told what it missed. */
-  get behind (): ReadonlySet<string> { return this.#behind ?? nothing }
-  fallBehind (channel: string): void { (this.#behind ??= new Set()).add(channel) }
+  /** Channels in which it is still being told what it missed, each with a mark of that telling: it may leave, come back, and be told anew. */
+  get behind (): ReadonlyMap<string, object> { return this.#behind ?? nowhere }
+  fallBehind (channel: string, mark: object): void { (this.#behind ??= new Map()).set(channel, mark) }
   catchUp (channel: string): void {
     if (this.#behind?.delete(channel) === true && this.#behind.size === 0) this.#behind = undefined
   }

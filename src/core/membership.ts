@@ -231,15 +231,15 @@ export class Membership {
 
   /** Brings a connection from a position to where the feed is, and lets it hear the feed from there. Resolves once it is answered. */
   async #catchUp (connection: Connection, channel: string, feed: Feed, position: Position | 'start', answer: (resumed: Resumed) => void): Promise<void> {
-    const { key } = feed
-    const wanted = (): boolean => connection.open && connection.channels.get(channel) === key
+    // Whether it has the channel says too little: it may have left it and come again, and is told anew then.
+    const wanted = (): boolean => connection.open && connection.behind.get(channel) === wanted
     const from = position === 'start' ? feed.start : position
     const joined = (): void => {
       connection.catchUp(channel)
-      this.#hub.add(key, connection)
+      this.#hub.add(feed.key, connection)
       this.#settle(connection)
     }
-    connection.fallBehind(channel)
+    connection.fallBehind(channel, wanted)
     await new Promise<void>((resolve, reject) => {
       const resumed = (told: Resumed): void => {
         answer(told)

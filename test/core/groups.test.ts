@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { MemoryBroker } from '../../src/core/broker/memory.ts'
 import { defaultNamespaces } from '../../src/core/channel.ts'
+import type { Connection } from '../../src/core/connection.ts'
 import { decodeCursor } from '../../src/core/cursor.ts'
 import { backendIdentity, identityOf } from '../../src/core/identity.ts'
 import { MemoryPresence } from '../../src/core/presence/memory.ts'
@@ -83,6 +84,37 @@ t.test('a message of its own gives a user ids of its own, from then on', async t
   t.strictSame(last(ann), [['user:ann', 1], ['chat:lobby', 2]])
   t.equal(ben.written.at(-1), cleo.written.at(-1))
   t.strictSame(last(ben), [['chat:lobby', 2]])
+})
+
+t.test('a stream that leaves while it is told what it missed, and comes again, is in no group before it was told all', async t => {
+  const realtime = await service(t)
+  const [ann, ben] = await Promise.all([stream(realtime, 'ann', ['chat:more']), stream(realtime, 'ben', ['chat:more'])])
+  const [connection, other] = [...realtime.connections] as [Connection, Connection]
+  await realtime.subscribe(other, { channel: 'chat:lobby' }, () => {})
+  const publish = async (data: string): ReturnType<Realtime['publish']> => await realtime.publish(backendIdentity('acme'), { channel: 'chat:lobby', event: 'message', data, volatile: false })
+  const { position: { epoch = '' } = {} } = await publish('first')
+  for (let n = 2; n <= 300; n++) await publish('x'.repeat(1000))
+  await until(() => ben.text.includes('"offset":300,'), 'all is said')
+
+  const wish = { channel: 'chat:lobby', position: { epoch, offset: 0 } }
+  ann.stuck = true
+  await realtime.subscribe(connection, wish, () => {})
+  t.ok(ann.buffered > 65_536, 'it can take no more at once')
+  await realtime.unsubscribe(connection, 'chat:lobby')
+  const before = ann.written.length
+  // It is answered once what waits was taken.
+  const again = realtime.subscribe(connection, wish, () => {})
+
+  const ids = []
+  for (let n = 0; n < 30; n++) {
+    ann.drain()
+    await say(realtime, 'chat:more', [ben])
+    ids.push(last(ben).find(([channel]) => channel === 'chat:lobby')?.[1])
+  }
+  await again
+  t.strictSame(ids.filter(offset => offset !== 300), [], 'in the ids of others it goes nowhere')
+  const offsets = Array.from(Buffer.concat(ann.written.slice(before)).toString().matchAll(/"offset":(\d+),"type":"message","channel":"chat:lobby"/g), ([, offset]) => Number(offset))
+  t.equal(offsets.join(' '), Array.from({ length: 300 }, (_, i) => i + 1).join(' '), 'it hears each message once and in order')
 })
 
 t.test('who asks again for an own channel is told where it is after what came before', async t => {
