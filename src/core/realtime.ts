@@ -177,10 +177,11 @@ export class Realtime implements ConnectionOwner {
       if (!connection.channels.has(channel)) connection.ungrant(channel)
       throw error
     }
-    return joined && this.#heard(joined, connection, identity, channel)
+    // A policy may have taken its time, even where nothing else did.
+    return joined === undefined && connection.identity === identity ? undefined : this.#heard(joined, connection, identity, channel)
   }
 
-  async #heard (joined: Promise<void>, connection: Connection, identity: Identity, channel: string): Promise<void> {
+  async #heard (joined: Promise<void> | undefined, connection: Connection, identity: Identity, channel: string): Promise<void> {
     try {
       await joined
     } finally {

@@ -4,7 +4,7 @@ import { MemoryBroker } from '../../src/core/broker/memory.ts'
 import { defaultNamespaces } from '../../src/core/channel.ts'
 import { MemoryPresence } from '../../src/core/presence/memory.ts'
 import { RealtimeError } from '../../src/core/errors.ts'
-import { identityOf, type Identity } from '../../src/core/identity.ts'
+import { backendIdentity, identityOf, type Identity } from '../../src/core/identity.ts'
 import { Realtime } from '../../src/core/realtime.ts'
 import type { Policies } from '../../src/core/rights.ts'
 import { LineFraming, RecordingTransport } from '../support/transport.ts'
@@ -71,6 +71,32 @@ t.test('so it is when a policy was still thinking', async t => {
   answer(true)
   await subscribed
   t.notOk(connection.channels.has('chat:slow'))
+})
+
+t.test('so it is when others have the channel here already, and nothing but the policy is waited for', async t => {
+  let answer: (granted: boolean) => void = () => {}
+  const { realtime } = instance(t, {
+    authorize: ({ user }, action) => user !== 'alice' || action !== 'subscribe' || new Promise(resolve => { answer = resolve })
+  })
+  await realtime.start()
+  const bob = realtime.open(new RecordingTransport(new LineFraming()), identityOf({ sub: 'bob', exp: 4_000_000_000, subscribe: ['*'] }))
+  await realtime.subscribe(bob, { channel: 'chat:secret' }, () => {})
+  const transport = new RecordingTransport(new LineFraming())
+  const connection = realtime.open(transport, alice('chat:*'))
+  await realtime.welcome(connection)
+  const subscribed = realtime.subscribe(connection, { channel: 'chat:secret' }, () => connection.send({ type: 'subscribed', channel: 'chat:secret' }))
+  // An own channel is looked at again as well, and is still allowed.
+  const verdict = answer
+  const refreshed = realtime.refresh(connection, alice())
+  answer(true)
+  await refreshed
+  verdict(true)
+  await subscribed
+  t.notOk(connection.channels.has('chat:secret'))
+  t.strictSame(backlogOf(transport).slice(1), [['subscribed', 'chat:secret'], ['unsubscribed', 'chat:secret']])
+  await realtime.publish(backendIdentity(undefined), { channel: 'chat:secret', event: 'message', data: 1, volatile: false })
+  await turn()
+  t.strictSame(transport.written, [])
 })
 
 t.test('a policy that fails while a token is refreshed takes the channel away', async t => {
