@@ -116,8 +116,7 @@ export class Feed {
 
   #advance (message: Message): void {
     this.#position = { epoch: this.#position.epoch, offset: this.#position.offset + 1 }
-    this.ring.push(message, this.#position.offset)
-    this.#options.forward(this.key, message)
+    this.#options.forward(this.key, this.ring.push(message, this.#position.offset))
   }
 
   async #repair (cause: RepairCause): Promise<void> {

@@ -102,6 +102,18 @@ export function messageOf ({ event, at, volatile, exclude, rest }: Publication, 
   return { event, at, volatile, exclude, position, json }
 }
 
+/**
+ * A message as it is to be kept: with a text that holds about as much memory as it has bytes. One that came from Redis is a piece of all that was
+ * read from the socket with it, and a short one made here is a piece of a pool.
+ */
+export function lasting (message: Message): Message {
+  const { json } = message
+  if (json.buffer.byteLength <= 2 * json.length) return message
+  const copy = Buffer.allocUnsafeSlow(json.length)
+  json.copy(copy)
+  return { ...message, json: copy }
+}
+
 /** What readers of a channel are told when messages before a position are lost to them. */
 export function gapMessage (channel: string, { epoch, offset }: Position, reason: GapReason): Message {
   const json = Buffer.from(JSON.stringify({ type: 'gap', channel, epoch, offset, reason }))

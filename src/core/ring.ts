@@ -1,4 +1,4 @@
-import type { Message } from './message.ts'
+import { lasting, type Message } from './message.ts'
 
 /** The newest messages of one channel, without holes: what most who come back have missed. Bounded in messages and bytes. */
 export class Ring {
@@ -30,9 +30,10 @@ export class Ring {
     this.#last = last
   }
 
-  /** Takes the message after the last one. */
-  push (message: Message, offset: number): void {
-    this.#messages.push(message)
+  /** Takes the message after the last one, and answers it as it is held: what is made of it once for all readers is then made of this one. */
+  push (message: Message, offset: number): Message {
+    const held = lasting(message)
+    this.#messages.push(held)
     this.#bytes += message.json.length
     this.#last = offset
     while (this.#count > 1 && (this.#count > this.#maxCount || this.#bytes > this.#maxBytes)) {
@@ -43,6 +44,7 @@ export class Ring {
       this.#messages = this.#messages.slice(this.#start)
       this.#start = 0
     }
+    return held
   }
 
   /** Takes what comes right before the first message, as much as there is room for. */
@@ -50,7 +52,7 @@ export class Ring {
     const taken: Message[] = []
     for (const message of messages.toReversed()) {
       if (this.#count + taken.length >= this.#maxCount || this.#bytes + message.json.length > this.#maxBytes) break
-      taken.push(message)
+      taken.push(lasting(message))
       this.#bytes += message.json.length
     }
     this.#messages = [...taken.reverse(), ...this.#messages.slice(this.#start)]

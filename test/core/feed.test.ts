@@ -280,7 +280,7 @@ t.test('the ring is not filled with what belongs to another log', async t => {
   await filling
   await until(() => view.position.offset === 60, 'the feed goes on')
   const held = feed.ring.after(feed.ring.first - 1, 1000) ?? []
-  for (const message of held) t.equal(message.json, broker.log(KEY).said[(message.position?.offset ?? 0) - 1]?.json)
+  for (const message of held) t.strictSame(message.json, broker.log(KEY).said[(message.position?.offset ?? 0) - 1]?.json)
   t.strictSame(view.gaps, ['fork'])
 })
 

@@ -1,10 +1,16 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
+import { MemoryBroker } from '../../src/core/broker/memory.ts'
+import { Interest } from '../../src/core/interest.ts'
 import type { Message } from '../../src/core/message.ts'
+import { silent } from '../../src/core/observer.ts'
 import { Ring } from '../../src/core/ring.ts'
+import { message, redisInstance } from '../support/broker.ts'
 import { SEED, seeded } from '../support/random.ts'
+import { startRedis } from '../support/redis.ts'
 import { said } from '../support/transport.ts'
+import { until } from '../support/until.ts'
 
 function numbered (offset: number, bytes: number): Message {
   return { ...said(`${offset}`.padEnd(bytes, '.')), position: { epoch: 'e', offset } }
@@ -88,7 +94,7 @@ t.test('any sequence of operations ends as a plain list says', async t => {
       const [after, limit] = [Math.max(0, from - 3 + below(list.length + 6)), below(12)]
       const expected = after < from - 1 ? undefined : list.filter(({ position }) => (position?.offset ?? 0) > after).slice(0, limit)
       const got = ring.after(after, limit)
-      if (got?.length !== expected?.length || expected?.some((message, i) => got?.[i] !== message)) t.fail(`run ${run}, step ${step}: after ${after} it has ${String(offsets(got))}`)
+      if (got?.length !== expected?.length || expected?.some(({ json }, i) => got?.[i]?.json.equals(json) !== true)) t.fail(`run ${run}, step ${step}: after ${after} it has ${String(offsets(got))}`)
     }
   }
   t.pass('all runs')
@@ -110,3 +116,31 @@ t.test('what it no longer holds is free', async t => {
   t.strictSame(ring.after(392, 10)?.length, 8)
   t.ok(held < 4 * mib, `${held} bytes`)
 })
+
+// A message comes as a piece of all that was read from the socket with it, and held the others of that for as long as it was held itself.
+for (const kind of ['Redis', 'memory']) {
+  t.test(`of a quiet channel among busy ones it holds the messages, not what came with them: the broker in ${kind}`, async t => {
+    const broker = kind === 'memory' ? new MemoryBroker() : (await redisInstance(t, await startRedis(t))).broker
+    const interest = new Interest({ broker, observer: silent, logged: () => true, forward () {} })
+    await broker.start(interest)
+    t.teardown(() => broker.close())
+    const [quiet, busy] = ['/chat:quiet', '/chat:busy']
+    const log = { size: 1000, ttl: 60_000 }
+    for (let n = 1; n <= 20; n++) await broker.publish(quiet, message('before'.padEnd(400), { log }))
+    const [feed] = await Promise.all([interest.acquire(quiet), interest.acquire(busy)])
+    for (let n = 1; n <= 50; n++) {
+      const others = (): Array<Promise<unknown>> => Array.from({ length: 32 }, async () => await broker.publish(busy, message('busy'.padEnd(400), { log })))
+      await Promise.all([...others(), broker.publish(quiet, message(String(n).padEnd(400), { log })), ...others()])
+    }
+    await until(() => feed?.position.offset === 70, 'all have come')
+    const { messages } = await broker.read(quiet, 0, 20)
+    feed?.ring.prepend(messages)
+
+    const held = feed?.ring.after(0, 100) ?? []
+    t.strictSame(offsets(held), Array.from({ length: 70 }, (_, i) => i + 1))
+    t.ok(held.every(({ json }, i) => (JSON.parse(json.toString()) as { offset: number }).offset === i + 1))
+    const meant = held.reduce((sum, { json }) => sum + json.length, 0)
+    const memory = [...new Set(held.map(({ json }) => json.buffer))].reduce((sum, { byteLength }) => sum + byteLength, 0)
+    t.ok(memory <= 2 * meant, `${memory} bytes for ${meant}`)
+  })
+}

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { RealtimeError } from '../errors.ts'
-import { messageOf, type Message, type Publication } from '../message.ts'
+import { lasting, messageOf, type Message, type Publication } from '../message.ts'
 import type { Position } from '../protocol.ts'
 import { conflict, REMEMBERED, type Broker, type Page, type Receipt, type Sink } from './broker.ts'
 
@@ -122,7 +122,7 @@ export class MemoryBroker implements Broker {
   #append (key: string, publication: Publication, { size, ttl }: { size: number, ttl: number }): Position {
     const log = this.#log(key)
     const position = { epoch: log.epoch, offset: ++log.offset }
-    const message = messageOf(publication, position)
+    const message = lasting(messageOf(publication, position))
     log.messages.push(message)
     log.ttl = ttl
     this.#bytes += message.json.length
