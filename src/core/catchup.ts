@@ -4,7 +4,7 @@ import type { Page } from './broker/broker.ts'
 import { channelOf } from './channel.ts'
 import type { Connection } from './connection.ts'
 import { PAGE, type Feed, type Pages } from './feed.ts'
-import { epochMessage, gapMessage, type Message } from './message.ts'
+import { epochMessage, fitting, gapMessage, type Message } from './message.ts'
 import type { Observer } from './observer.ts'
 import { resume } from './position.ts'
 import type { Position, SubscribedFrame } from './protocol.ts'
@@ -34,8 +34,6 @@ interface Stretch {
   readonly from: number
   readonly reason?: ReturnType<typeof resume>['reason']
   readonly messages: readonly Message[]
-  /** How many to read next, where the log was read: of large messages only a few make a piece, and the rest would be read in vain. */
-  readonly next?: number
 }
 
 /**
@@ -46,12 +44,10 @@ export async function catchUp (options: CatchUpOptions, position: Position): Pro
   const { connection, feed, observer, resumed, joined, wanted } = options
   let at = position
   let answered = false
-  let limit = PAGE
   for (let failures = 0; ;) {
     let stretch: Stretch | undefined
     try {
-      stretch = near(options, at) ?? await far(options, at, limit)
-      limit = stretch?.next ?? limit
+      stretch = near(options, at) ?? await far(options, at)
       failures = 0
     } catch (error) {
       if (!answered) throw error
@@ -102,14 +98,14 @@ function near ({ feed, piece }: CatchUpOptions, { epoch, offset }: Position): St
   if (epoch !== feed.position.epoch || offset > feed.position.offset) return undefined
   // Who has missed nothing is no reason for a ring.
   const messages = offset === feed.position.offset ? [] : feed.ring.after(offset, piece)
-  return messages && { epoch, from: offset, messages: firstBytes(messages, piece) }
+  return messages && { epoch, from: offset, messages: fitting(messages, piece) }
 }
 
 /** What the log holds. Nothing beyond the feed's position: that comes by the feed. */
-async function far (options: CatchUpOptions, at: Position, limit: number): Promise<Stretch | undefined> {
+async function far (options: CatchUpOptions, at: Position): Promise<Stretch | undefined> {
   const { feed, pages, piece } = options
   if (at.epoch === feed.position.epoch && at.offset <= feed.position.offset && await pages.fill(feed, at.offset)) return near(options, at)
-  const page = await pages.read(feed.key, at.offset, limit)
+  const page = await pages.read(feed.key, at.offset, PAGE, piece)
   const { from, reason } = resume(at, page)
   // A page that ends before the feed's position was read a moment earlier. But where it has nothing after the reader's, or the feed is not
   // as far as the reader was, one of the two is wrong about the log, and everyone who hears the feed must be told first.
@@ -119,22 +115,9 @@ async function far (options: CatchUpOptions, at: Position, limit: number): Promi
     return undefined
   }
   const messages = from === at.offset ? upTo(page, from, feed.position.offset) : []
-  return { epoch: page.epoch, from, reason, messages: firstBytes(messages, piece), next: fitting(page, piece) }
-}
-
-/** About how many messages like these make two pieces. */
-function fitting ({ messages }: Page, piece: number): number {
-  const bytes = messages.reduce((sum, { json }) => sum + json.length, 0)
-  return Math.max(1, Math.min(PAGE, Math.ceil(2 * piece * messages.length / Math.max(1, bytes))))
+  return { epoch: page.epoch, from, reason, messages }
 }
 
 function upTo ({ messages }: Page, from: number, last: number): readonly Message[] {
   return messages.slice(0, Math.max(0, last - from))
-}
-
-/** The first of them that make one piece. */
-function firstBytes (messages: readonly Message[], limit: number): readonly Message[] {
-  let bytes = 0
-  const end = messages.findIndex(({ json }) => (bytes += json.length) > limit)
-  return end === -1 ? messages : messages.slice(0, Math.max(1, end))
 }

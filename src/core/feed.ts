@@ -189,11 +189,11 @@ export class Pages {
   constructor (broker: Broker) { this.#broker = broker }
 
   /** A page after an offset. */
-  async read (key: string, after: number, limit: number): Promise<Page> {
-    const name = `${after} ${limit} ${key}`
+  async read (key: string, after: number, limit: number, bytes?: number): Promise<Page> {
+    const name = `${after} ${limit} ${bytes} ${key}`
     let page = this.#reading.get(name)
     if (page === undefined) {
-      page = this.#broker.read(key, after, limit).finally(() => this.#reading.delete(name))
+      page = this.#broker.read(key, after, limit, bytes).finally(() => this.#reading.delete(name))
       this.#reading.set(name, page)
     }
     return await page
@@ -215,11 +215,10 @@ export class Pages {
   async #fill (feed: Feed): Promise<boolean> {
     const end = feed.ring.first - 1
     const { epoch } = feed.position
-    const page = await this.#broker.read(feed.key, Math.max(0, end - PAGE), PAGE)
-    const part = page.messages.filter(({ position }) => position !== undefined && position.offset <= end)
+    const page = await this.#broker.readBack(feed.key, end, PAGE, feed.ring.room)
     // Only what joins on to the ring, and only if the log is still the one that the ring is of.
-    const joins = page.epoch === epoch && feed.position.epoch === epoch && page.offset >= end && part.at(-1)?.position?.offset === feed.ring.first - 1
-    if (joins) feed.ring.prepend(part)
+    const joins = page.epoch === epoch && feed.position.epoch === epoch && page.offset >= end && page.messages.at(-1)?.position?.offset === feed.ring.first - 1
+    if (joins) feed.ring.prepend(page.messages)
     return joins
   }
 }

@@ -31,25 +31,15 @@ export interface HistoryOptions {
 export async function readHistory ({ broker, key, after, limit, maxBufferedBytes }: HistoryOptions): Promise<History> {
   const bytes = Math.min(MAX_BYTES, maxBufferedBytes / 2)
   if (after === undefined) {
-    const { offset } = await broker.read(key, undefined, 0)
-    const { epoch, messages } = await broker.read(key, Math.max(0, offset - limit), limit)
-    return part(epoch, fitting(messages.toReversed(), bytes).reverse(), offset)
+    const { epoch, offset, messages } = await broker.readBack(key, undefined, limit, bytes)
+    return part(epoch, messages, offset)
   }
-  const first = await broker.read(key, after.offset, limit)
+  const first = await broker.read(key, after.offset, limit, bytes)
   const { from, reason } = resume(after, first)
-  const { epoch, messages } = from === after.offset ? first : await broker.read(key, from, limit)
-  return { ...part(epoch, fitting(messages, bytes), from), recovered: reason === undefined }
+  const { epoch, messages } = from === after.offset ? first : await broker.read(key, from, limit, bytes)
+  return { ...part(epoch, messages, from), recovered: reason === undefined }
 }
 
 function part (epoch: string, messages: readonly Message[], from: number): History {
   return { epoch, offset: messages.at(-1)?.position?.offset ?? from, messages }
-}
-
-/** The first of them that fit, one at least. */
-function fitting (messages: readonly Message[], limit: number): Message[] {
-  let bytes = 0
-  return messages.filter(({ json }, i) => {
-    bytes += json.length
-    return i === 0 || bytes <= limit
-  })
 }

@@ -114,6 +114,13 @@ export function lasting (message: Message): Message {
   return { ...message, json: copy }
 }
 
+/** The first of them whose texts are so many bytes together, one at least. */
+export function fitting (messages: readonly Message[], limit: number): readonly Message[] {
+  let bytes = 0
+  const end = messages.findIndex(({ json }) => (bytes += json.length) > limit)
+  return end === -1 ? messages : messages.slice(0, Math.max(1, end))
+}
+
 /** What readers of a channel are told when messages before a position are lost to them. */
 export function gapMessage (channel: string, { epoch, offset }: Position, reason: GapReason): Message {
   const json = Buffer.from(JSON.stringify({ type: 'gap', channel, epoch, offset, reason }))

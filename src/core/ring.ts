@@ -21,6 +21,9 @@ export class Ring {
   /** Whether it is worth while to give it what came before. */
   get hasRoom (): boolean { return this.#count < this.#maxCount && this.#bytes < this.#maxBytes * 3 / 4 }
 
+  /** Bytes of messages that it still takes before the first. */
+  get room (): number { return this.#maxBytes - this.#bytes }
+
   get #count (): number { return this.#messages.length - this.#start }
 
   /** Empties it; the next message has the offset after this one. */

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { REMEMBERED } from '../../src/core/broker/broker.ts'
+import { REMEMBERED, type Page } from '../../src/core/broker/broker.ts'
 import type { Message } from '../../src/core/message.ts'
 import { message } from '../support/broker.ts'
 import { until } from '../support/until.ts'
@@ -59,6 +59,34 @@ export function logContract (t: Test, build: BuildPair): void {
     const { epoch, ...standing } = await broker.read(KEY, undefined, 0)
     t.strictSame(standing, { offset: 25, first: 1, earlier: new Map(), lost: new Set(), messages: [] })
     t.match(epoch, /^[A-Za-z0-9_-]{7}$/, 'five bytes, as cursors hold them')
+  })
+
+  t.test('a page holds so many bytes and no more, one message at least, from either end', async t => {
+    const { broker, publisher } = await openPair(t, build)
+    for (let n = 1; n <= 40; n++) await publisher.publish(KEY, message(n % 10 === 0 ? 'x'.repeat(5000) : 'x'.repeat(900), { log }))
+    const offsets = ({ messages }: Page): unknown[] => messages.map(({ position }) => position?.offset)
+    t.strictSame(offsets(await broker.read(KEY, 0, 1000, 4400)), range(1, 4))
+    t.strictSame(offsets(await broker.read(KEY, 7, 1000, 4400)), [8, 9], 'none is left out')
+    t.strictSame(offsets(await broker.read(KEY, 9, 1000, 4400)), [10], 'one that is too large comes alone')
+    t.strictSame(offsets(await broker.read(KEY, 0, 1000, 1)), [1])
+    t.strictSame(offsets(await broker.read(KEY, 1, 3, 1_000_000)), [2, 3, 4])
+    t.strictSame(offsets(await broker.read(KEY, 38, 1000, 1_000_000)), [39, 40])
+    t.strictSame(offsets(await broker.read(KEY, 0, 1000, 1_000_000)), range(1, 40))
+
+    t.strictSame(offsets(await broker.readBack(KEY, undefined, 1000, 4400)), [40])
+    t.strictSame(offsets(await broker.readBack(KEY, 39, 1000, 4400)), range(36, 39))
+    t.strictSame(offsets(await broker.readBack(KEY, 12, 1000, 4400)), [11, 12])
+    t.strictSame(offsets(await broker.readBack(KEY, 3, 2, 4400)), [2, 3])
+    t.strictSame(offsets(await broker.readBack(KEY, 3, 1000, 1_000_000)), [1, 2, 3])
+    t.strictSame(offsets(await broker.readBack(KEY, undefined, 20, 1_000_000)), range(21, 40))
+    t.strictSame(offsets(await broker.readBack(KEY, 1_000_000, 2)), [39, 40], 'as far as it goes')
+    for (const [upTo, limit] of [[0, 10], [5, 0]] as const) t.strictSame(offsets(await broker.readBack(KEY, upTo, limit)), [])
+    const { epoch, ...standing } = await broker.readBack(KEY, 0, 10)
+    t.strictSame({ ...standing, epoch: typeof epoch }, { offset: 40, first: 1, earlier: new Map(), lost: new Set(), messages: [], epoch: 'string' })
+
+    for (let n = 1; n <= 5; n++) await publisher.publish(KEY, message('x'.repeat(400_000), { log }))
+    t.strictSame(offsets(await broker.read(KEY, 40, 1000)), [41, 42], 'unless said otherwise it is a mebibyte')
+    t.strictSame(offsets(await broker.readBack(KEY, undefined, 1000)), [44, 45])
   })
 
   t.test('a log that nothing was said in has a standing, which the first message continues', async t => {

@@ -2,9 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { Backend } from '../support/backend.ts'
 import { BROKERS, channelsFile, startInstances } from '../support/instances.ts'
+import { redisClient } from '../support/redis.ts'
 import { API_KEY, type Service } from '../support/service.ts'
 import { connect, type SocketClient } from '../support/socket.ts'
 import { token } from '../support/token.ts'
+import { until } from '../support/until.ts'
 
 interface Page { channel: string, epoch: string, offset: number, recovered?: boolean, messages: Array<{ offset: number, data: unknown }> }
 
@@ -175,3 +177,33 @@ for (const broker of BROKERS) {
     t.match((await get(b, 'room:old', { after: `${epoch}:3` })).body, { recovered: false, offset: 4 })
   })
 }
+
+// Everything that an instance asks Redis comes over one connection: 256 large messages for each who asked were in the way of all publishes behind them.
+t.test('no more is read from Redis than is told', async t => {
+  const { a, b, redisUrl = '' } = await startInstances(t, 'redis', { MAX_BUFFERED_BYTES: '16777216' })
+  const redis = redisClient(t, { url: redisUrl })
+  const sent = async (): Promise<number> => Number(/total_net_output_bytes:(\d+)/.exec(await redis.info('stats'))?.[1])
+  const backend = new Backend(t, a)
+  const size = 60_000
+  const texts = Array.from({ length: 256 }, (_, i) => String(i).padEnd(size, 'x'))
+  for (let i = 0; i < texts.length; i += 16) await Promise.all(texts.slice(i, i + 16).map(async text => t.equal((await backend.publish('chat:big', text)).status, 201)))
+  const { epoch } = (await get(b, 'chat:big', { limit: '1' })).body
+
+  for (const [which, command] of Object.entries({ 'the newest': {}, 'after a position': { epoch, offset: 0 } })) {
+    const client = await connect(t, b.wsUrl)
+    const before = await sent()
+    let told = 0
+    for (const { messages } of await Promise.all(Array.from({ length: 10 }, async () => await ask(client, { channel: 'chat:big', limit: 256, ...command })))) told += messages.length * size
+    const read = await sent() - before
+    t.ok(told >= 10 * 0.9 * 1_048_576, `${told} bytes are told`)
+    t.ok(read < told * 1.2 + 100_000, `${which}: ${read} bytes are read for ${told}`)
+  }
+
+  const client = await connect(t, b.wsUrl)
+  const before = await sent()
+  await client.ask({ type: 'subscribe', channel: 'chat:big', epoch, offset: 0 })
+  await until(() => client.heard('chat:big').length === 256, 'all is replayed')
+  const read = await sent() - before
+  // Some of it twice: for the reader, and for those who come after it.
+  t.ok(read < 256 * size * 1.2, `a replay: ${read} bytes are read for ${256 * size}`)
+})

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Broker, Page, Receipt, Sink } from '../../src/core/broker/broker.ts'
+import { PAGE_BYTES, type Broker, type Page, type Receipt, type Sink } from '../../src/core/broker/broker.ts'
 import { RealtimeError } from '../../src/core/errors.ts'
-import { messageOf, publication, type Message, type Publication } from '../../src/core/message.ts'
+import { fitting, messageOf, publication, type Message, type Publication } from '../../src/core/message.ts'
 import type { Position } from '../../src/core/protocol.ts'
 
 /** What goes wrong on the way, as parts of one, and how long things take, in turns of the event loop. */
@@ -128,10 +128,23 @@ export class FaultyBroker implements Broker {
 
   async unsubscribe (key: string): Promise<void> { this.subscribed.delete(key) }
 
-  async read (key: string, after: number | undefined, limit: number): Promise<Page> {
+  async read (key: string, after: number | undefined, limit: number, bytes = PAGE_BYTES): Promise<Page> {
+    return await this.#answer(() => this.page(key, after, limit, bytes))
+  }
+
+  async readBack (key: string, upTo: number | undefined, limit: number, bytes = PAGE_BYTES): Promise<Page> {
+    return await this.#answer(() => {
+      const end = upTo ?? this.log(key).said.length
+      const { messages, ...page } = this.page(key, Math.max(0, end - limit), limit, Infinity)
+      const before = messages.filter(({ position }) => position !== undefined && position.offset <= end)
+      return { ...page, messages: fitting(before.reverse(), bytes).toReversed() }
+    })
+  }
+
+  async #answer (read: () => Page): Promise<Page> {
     this.reads++
     await this.#turns(this.faults.readDelay)
-    const page = this.page(key, after, limit)
+    const page = read()
     const failed = this.#random() < this.faults.readFailures
     await this.#turns(this.faults.readDelay)
     if (failed) throw new RealtimeError('unavailable', 'The broker did not answer.')
@@ -139,10 +152,10 @@ export class FaultyBroker implements Broker {
   }
 
   /** What a read at this moment answers. */
-  page (key: string, after: number | undefined, limit: number): Page {
+  page (key: string, after: number | undefined, limit: number, bytes = PAGE_BYTES): Page {
     const { epoch, forks, lost, said, first } = this.log(key)
     const from = Math.max(after ?? said.length, first - 1)
-    return { epoch, offset: said.length, first, earlier: new Map(forks), lost: new Set(lost), messages: said.slice(from, from + limit) }
+    return { epoch, offset: said.length, first, earlier: new Map(forks), lost: new Set(lost), messages: fitting(said.slice(from, from + limit), bytes) }
   }
 
   async positions (keys: readonly string[]): Promise<Array<Position | undefined>> {

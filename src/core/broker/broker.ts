@@ -70,10 +70,14 @@ export interface Broker {
 
   /**
    * Reads a key's log: up to `limit` messages after an offset, none when it is absent, and where the log stands at that very moment.
+   * Where they are more than `bytes`, {@link PAGE_BYTES} unless said otherwise, the first of them, one at least.
    * What this broker has handed out before is there, or no longer kept, or said to be `lost`.
    * Rejects with `unavailable` within 2 s when it can't be reached.
    */
-  read (key: string, after: number | undefined, limit: number): Promise<Page>
+  read (key: string, after: number | undefined, limit: number, bytes?: number): Promise<Page>
+
+  /** The same from the other end: up to `limit` messages that end with an offset, or with the newest when it is absent; where they are too much, the last of them. */
+  readBack (key: string, upTo: number | undefined, limit: number, bytes?: number): Promise<Page>
 
   /** The last positions of many keys at once; `undefined` where nothing is known. Rejects as {@link read} does. */
   positions (keys: readonly string[]): Promise<Array<Position | undefined>>
@@ -90,6 +94,9 @@ export interface Broker {
   /** Ends it; what waits is rejected with `unavailable`. The connections given to it are closed by their owner. */
   close (): Promise<void>
 }
+
+/** Most bytes of messages in a page: what else is asked of a broker waits while they come. */
+export const PAGE_BYTES = 1_048_576
 
 /** How long an idempotent publish is remembered, ms. */
 export const REMEMBERED = 300_000

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { RealtimeError } from '../errors.ts'
-import { lasting, messageOf, type Message, type Publication } from '../message.ts'
+import { fitting, lasting, messageOf, type Message, type Publication } from '../message.ts'
 import type { Position } from '../protocol.ts'
-import { conflict, REMEMBERED, type Broker, type Page, type Receipt, type Sink } from './broker.ts'
+import { conflict, PAGE_BYTES, REMEMBERED, type Broker, type Page, type Receipt, type Sink } from './broker.ts'
 
 export interface MemoryBrokerOptions {
   /** Most bytes that the logs of all channels take together; beyond, the channels that were used longest ago lose theirs. */
@@ -72,14 +72,16 @@ export class MemoryBroker implements Broker {
     this.#subscribed.delete(key)
   }
 
-  async read (key: string, after: number | undefined, limit: number): Promise<Page> {
-    this.#open()
-    const log = this.#log(key)
-    this.#expire(log)
-    const { epoch, offset, lost, messages } = log
-    const first = offset - messages.length + 1
+  async read (key: string, after: number | undefined, limit: number, bytes = PAGE_BYTES): Promise<Page> {
+    const { first, messages, ...standing } = this.#all(key)
     const from = after === undefined ? messages.length : Math.max(0, after + 1 - first)
-    return { epoch, offset, first, earlier: new Map(), lost, messages: messages.slice(from, from + limit) }
+    return { ...standing, first, messages: fitting(messages.slice(from, from + limit), bytes) }
+  }
+
+  async readBack (key: string, upTo: number | undefined, limit: number, bytes = PAGE_BYTES): Promise<Page> {
+    const { first, messages, ...standing } = this.#all(key)
+    const end = Math.max(0, Math.min(messages.length, (upTo ?? Infinity) + 1 - first))
+    return { ...standing, first, messages: fitting(messages.slice(Math.max(0, end - limit), end).reverse(), bytes).toReversed() }
   }
 
   async positions (keys: readonly string[]): Promise<Array<Position | undefined>> {
@@ -117,6 +119,14 @@ export class MemoryBroker implements Broker {
     this.#answers.clear()
     this.#texts.clear()
     this.#gone.clear()
+  }
+
+  #all (key: string): Page {
+    this.#open()
+    const log = this.#log(key)
+    this.#expire(log)
+    const { epoch, offset, lost, messages } = log
+    return { epoch, offset, first: offset - messages.length + 1, earlier: new Map(), lost, messages }
   }
 
   #append (key: string, publication: Publication, { size, ttl }: { size: number, ttl: number }): Position {

@@ -3,7 +3,9 @@ import { Pace } from '../pace.ts'
 import type { Position } from '../protocol.ts'
 import type { Page } from './broker.ts'
 import { reasonOf, unavailable } from './link.ts'
-import { evaluate, logKeys, name, page, positionsScript, readScript, standing, STANDING_TTL, standingsScript, type ReadReply } from './scripts.ts'
+import {
+  evaluate, logKeys, name, page, partArgs, positionsScript, readScript, standing, STANDING_ONLY, STANDING_TTL, standingsScript, type Part, type ReadReply
+} from './scripts.ts'
 import type { Witness } from './witness.ts'
 
 /** Most logs in one call: Redis does nothing else meanwhile. */
@@ -34,11 +36,16 @@ export class Reading {
 
   constructor (options: ReadingOptions) { this.#options = options }
 
-  /** Reads a part of a log, or where it stands, as the broker promises it. */
-  read (key: string, after: number | undefined, limit: number): Promise<Page> {
+  /** Reads a part of a log, as the broker promises it. */
+  read (key: string, part: Part): Promise<Page> {
     const { witness, ask } = this.#options
     const known = witness.known(key)
-    if (after !== undefined) return ask(async redis => await this.#accounted(redis, key, known, after, limit, await this.#one(redis, key, after, limit)))
+    return ask(async redis => await this.#accounted(redis, key, known, part, await this.#one(redis, key, part)))
+  }
+
+  /** Where a log stands, as the broker promises it. */
+  stand (key: string): Promise<Page> {
+    const known = this.#options.witness.known(key)
     return new Promise((resolve, reject) => {
       this.#gathered.push({ key, known, resolve, reject })
       this.#pace.schedule()
@@ -82,7 +89,7 @@ export class Reading {
 
   async #ask (redis: Redis, { key, known, resolve, reject }: Asked, there: Page | undefined): Promise<void> {
     try {
-      resolve(await this.#accounted(redis, key, known, undefined, 0, there ?? await this.#one(redis, key, undefined, 0)))
+      resolve(await this.#accounted(redis, key, known, STANDING_ONLY, there ?? await this.#one(redis, key, STANDING_ONLY)))
     } catch (error) {
       reject(unavailable('The broker did not answer.', reasonOf(error)))
     }
@@ -102,16 +109,16 @@ export class Reading {
     }
   }
 
-  async #one (redis: Redis, key: string, after: number | undefined, limit: number): Promise<Page> {
+  async #one (redis: Redis, key: string, part: Part): Promise<Page> {
     const { standing, log } = logKeys(this.#options.prefix, key)
-    return page(await evaluate(redis, readScript, [standing, log], [this.#options.term(), name(), after ?? '', limit, STANDING_TTL]) as ReadReply, after, limit)
+    return page(await evaluate(redis, readScript, [standing, log], [this.#options.term(), name(), ...partArgs(part)]) as ReadReply, part)
   }
 
   /** What was read, or what is read once the log was told of what it has lost: it must say so to whoever reads it. */
-  async #accounted (redis: Redis, key: string, known: readonly Position[], after: number | undefined, limit: number, found: Page): Promise<Page> {
+  async #accounted (redis: Redis, key: string, known: readonly Position[], part: Part, found: Page): Promise<Page> {
     const { witness, term } = this.#options
     if (witness.agrees(key, known, found)) return found
     if (!await witness.report([key], term())) throw new Error('what is known of the log was not taken')
-    return await this.#one(redis, key, after, limit)
+    return await this.#one(redis, key, part)
   }
 }

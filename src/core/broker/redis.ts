@@ -5,7 +5,7 @@ import { decodePayload } from '../envelope.ts'
 import type { Publication } from '../message.ts'
 import { silent, type Observer } from '../observer.ts'
 import type { Position } from '../protocol.ts'
-import type { Broker, Page, Receipt, Sink } from './broker.ts'
+import { PAGE_BYTES, type Broker, type Page, type Receipt, type Sink } from './broker.ts'
 import { DEADLINE, Link, reasonOf, unavailable, type Log } from './link.ts'
 import { Outbox } from './outbox.ts'
 import { Reading } from './reading.ts'
@@ -117,7 +117,13 @@ export class RedisBroker implements Broker {
     this.#subscriptions.unsubscribe(key)
   }
 
-  read (key: string, after: number | undefined, limit: number): Promise<Page> { return this.#reading.read(key, after, limit) }
+  read (key: string, after: number | undefined, limit: number, bytes = PAGE_BYTES): Promise<Page> {
+    return after === undefined ? this.#reading.stand(key) : this.#reading.read(key, { from: after, limit, bytes, back: false })
+  }
+
+  readBack (key: string, upTo: number | undefined, limit: number, bytes = PAGE_BYTES): Promise<Page> {
+    return this.#reading.read(key, { from: upTo, limit, bytes, back: true })
+  }
 
   positions (keys: readonly string[]): Promise<Array<Position | undefined>> { return this.#reading.positions(keys) }
 

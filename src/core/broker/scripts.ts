@@ -101,18 +101,42 @@ export function name (): string {
 /** What read.lua answers. */
 export type ReadReply = [epoch: Buffer, offset: Buffer, earlier: Buffer, first: Buffer, envelopes: Buffer[]]
 
+/** A part of a log that is to be read. */
+export interface Part {
+  /** After this offset; or up to it, and on its way back. Absent on the way back: from the newest; else nothing but the standing. */
+  readonly from: number | undefined
+  readonly limit: number
+  readonly bytes: number
+  readonly back: boolean
+}
+
+/** Of nothing but where a log stands. */
+export const STANDING_ONLY: Part = { from: undefined, limit: 0, bytes: 0, back: false }
+
+/** What read.lua takes to read a part. */
+export function partArgs ({ from, limit, bytes, back }: Part): Array<string | number> {
+  return [back ? from ?? '+' : from === undefined ? '' : `(${from}`, limit, STANDING_TTL, Math.floor(bytes), back ? '-' : '+']
+}
+
 /** A log's part from what read.lua answers. What comes before a hole (in a log that others have written to) is as good as no longer kept. */
-export function page ([epoch, last, earlier, oldest, envelopes]: ReadReply, after: number | undefined, limit: number): Page {
+export function page ([epoch, last, earlier, oldest, envelopes]: ReadReply, { from, limit, back }: Part): Page {
   const offset = Number(last)
+  const after = back ? undefined : from
   let first = oldest.length === 0 ? offset + 1 : Number(oldest)
   const messages: Message[] = []
   for (const message of envelopes.map(decodeEnvelope)) {
     const at = message?.position?.offset
     if (message === undefined || at === undefined) continue
-    if (messages.length === 0) first = after !== undefined && at > after + 1 ? Math.max(first, at) : first
-    else if (at !== (messages.at(-1)?.position?.offset ?? 0) + 1) break
+    const before = messages.at(-1)?.position?.offset
+    if (before === undefined) {
+      if (after !== undefined && at > after + 1) first = Math.max(first, at)
+    } else if (at !== before + (back ? -1 : 1)) {
+      if (back) first = before
+      break
+    }
     messages.push(message)
   }
+  if (back) messages.reverse()
   if (after !== undefined && after < offset && limit > 0 && messages.length === 0) first = offset + 1
   return { epoch: epoch.toString(), offset, first, ...ended(earlier.toString()), messages }
 }
