@@ -199,12 +199,14 @@ export class Realtime implements ConnectionOwner {
     return await placesIn(cursor, identity.own, asked, async digest => (await this.#broker.kept(channelKey(identity.tenant, digest)))?.split('\n'))
   }
 
-  /** Reads a channel's history: after a position, or the newest. Throws `bad_request` where none is kept. */
+  /** Reads a channel's history: after a position, or the newest; for each user one at a time. Throws `bad_request` where none is kept. */
   async history (identity: Identity, channel: string, after: Position | undefined, limit: number): Promise<History> {
     await this.allow(identity, 'subscribe', channel)
     const key = channelKey(identity.tenant, channel)
     if (rulesOf(this.#namespaces, channel)?.history === undefined) throw new RealtimeError('bad_request', `'${channel}' keeps no history.`)
-    return await readHistory({ broker: this.#broker, key, after, limit, maxBufferedBytes: this.limits.maxBufferedBytes })
+    const read = async (): Promise<History> => await readHistory({ broker: this.#broker, key, after, limit, maxBufferedBytes: this.limits.maxBufferedBytes })
+    // Of what one asks for at once, publishes and others' reads would wait for all: it comes over the same connection.
+    return await (identity.backend ? read() : this.#serial.run(`history ${JSON.stringify([identity.tenant, identity.user])}`, read))
   }
 
   /** Looks for messages that this instance has missed without noticing, and delivers them. */
