@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { fileURLToPath } from 'node:url'
+import answers from '../plugins/answers.ts'
 import auth from '../plugins/auth.ts'
 import cors from '../plugins/cors.ts'
 import demo from '../plugins/demo.ts'
@@ -129,6 +130,8 @@ async function assemble (fastify: FastifyInstance, config: Config, policies: Pol
     clientRoutes, healthRoutes
   ]
   for (const routes of all) await fastify.register(routes)
+  // The last, since it waits for what all others have under way.
+  await fastify.register(answers, { shutdownTimeout: config.shutdownTimeout })
 }
 
 export default fp(carillon, { fastify: '5.x', name: 'carillon' })

@@ -32,7 +32,7 @@ function build (config: Config): FastifyInstance {
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
     // A stream must not be refused by a 503: while closing, routes answer for themselves.
     return503OnClosing: false,
-    // By then the drain has let everyone go; what is left would wait for ever.
+    // By then the drain has let everyone go, and requests have had time to be answered; what is left would wait for ever.
     forceCloseConnections: true
   })
 }

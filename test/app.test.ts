@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import cors from '@fastify/cors'
 import t, { type Test } from 'tap'
@@ -6,6 +7,7 @@ import { connect } from './support/socket.ts'
 import { openStream } from './support/stream.ts'
 import { API_KEY } from './support/service.ts'
 import { SECRET, token } from './support/token.ts'
+import { until } from './support/until.ts'
 
 /** Someone's application with the service in it. */
 async function application (t: Test, policies: Policies = {}): Promise<{ app: FastifyInstance, url: string }> {
@@ -86,6 +88,22 @@ t.test('a policy that fails answers internal, and says nothing of why', async t 
   const response = await fetch(`${url}/events?channels=chat:lobby`, { headers: { authorization: `Bearer ${token()}` } })
   t.equal(response.status, 200, 'a stream that ends: an EventSource would never come back from anything else')
   t.match(await response.text(), /^retry: \d+\n\n$/)
+})
+
+t.test('answers what the application still thinks about as it closes', async t => {
+  let asked = false
+  const { app, url } = await application(t, {
+    async onPublish () {
+      asked = true
+      await sleep(700)
+    }
+  })
+  const answer = fetch(`${url}/channels/chat:lobby/messages`, {
+    method: 'POST', headers: { authorization: `Bearer ${token()}`, 'content-type': 'application/json' }, body: JSON.stringify({ data: 1 })
+  })
+  await until(() => asked, 'a question')
+  const [{ status }] = await Promise.all([answer, app.close()])
+  t.equal(status, 201)
 })
 
 t.test('sends its clients away when the application closes', async t => {

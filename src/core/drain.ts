@@ -8,12 +8,20 @@ const STEP = 50
 /** How long those who were told to leave may take for their goodbye before they are cut. */
 const GOODBYE = 2000
 
+/** How long requests are waited for that are under way, ms. */
+const ANSWERS = 2000
+
 /** What closing needs after the drain: goodbyes, open requests, the broker; ms. */
 const RESERVE = 5000
 
 /** The part of the time for closing that the drain may take; ms. */
 export function drainBudget (shutdownTimeout: number): number {
   return shutdownTimeout - Math.min(RESERVE, shutdownTimeout / 2)
+}
+
+/** The part that requests may take which are under way when the drain is over; ms. */
+export function answerBudget (shutdownTimeout: number): number {
+  return Math.min(ANSWERS, (shutdownTimeout - drainBudget(shutdownTimeout)) / 2)
 }
 
 export interface DrainOptions {
