@@ -109,7 +109,9 @@ export class Membership {
       // One text for all who hear it, rather than one each.
       const key = feed?.key ?? this.#key(connection, channel)
       connection.channels.set(channel, key)
-      if (framing !== undefined && connection.keeps(channel)) framing.place(key, channel, typeof position === 'object' ? position : from ?? feed?.position)
+      if (framing === undefined || !connection.keeps(channel)) continue
+      // Where it is before it was told anything: whoever breaks off now goes on from there.
+      framing.place(key, channel, position === 'start' ? feed?.start : position ?? from ?? feed?.position)
     }
     begin()
     let underway: Array<Promise<void>> | undefined
