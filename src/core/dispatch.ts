@@ -110,10 +110,10 @@ export class Dispatch {
     }
   }
 
-  /** Subscribes to every channel of a cursor that is still allowed; each is answered for itself. An own channel that it does not name was silent when it was made. */
+  /** Subscribes to every channel of a cursor that is still allowed; each is answered for itself. An own channel without a position in it was silent when it was made. */
   async #resume (connection: Connection, { id, cursor }: ResumeCommand): Promise<void> {
     const places = new Map<string, Position | 'start' | undefined>(await this.#realtime.places(connection.identity, cursor))
-    for (const channel of connection.identity.own) if (connection.channels.has(channel) && !places.has(channel)) places.set(channel, 'start')
+    for (const channel of connection.identity.own) if (connection.channels.has(channel) && places.get(channel) === undefined) places.set(channel, 'start')
     await Promise.all(Array.from(places, async ([channel, position]) => {
       try {
         await this.#realtime.subscribe(connection, { channel, position }, resumed => {

@@ -46,4 +46,25 @@ for (const broker of BROKERS) {
     const after = again.events.at(-1)?.id ?? ''
     t.strictSame(await poll(a, after), [], 'and then it is told')
   })
+
+  t.test(`over the ${broker} broker a cursor that names an own channel before anything was said in it goes on from there, on any transport`, async t => {
+    const { a, b } = await startInstances(t, broker)
+    const backend = new Backend(t, a)
+    const claims = { tenant: 'acme' }
+    const acme = { 'X-API-Key': API_KEY, 'X-Tenant': 'acme' }
+    const stream = await openStream(t, `${a.url}/events?channels=chat:lobby`, { authorization: `Bearer ${token(claims)}` })
+    await stream.next('$subscribed')
+    await backend.post('/tenants/acme/messages', { data: 'all' }, acme)
+    const { id = '' } = await stream.next('message')
+    stream.response.destroy()
+    await backend.post('/users/alice/messages', { data: 'psst' }, acme)
+
+    const again = await openStream(t, `${b.url}/events?channels=chat:lobby`, { authorization: `Bearer ${token(claims)}`, 'last-event-id': id })
+    await until(() => again.heard('user:alice').length > 0, 'it is told on a stream', 4000).catch(() => {})
+    t.strictSame(again.heard('user:alice'), ['psst'])
+    const socket = await connect(t, b.wsUrl, claims)
+    socket.send(JSON.stringify({ id: 1, type: 'resume', cursor: id }))
+    await until(() => socket.heard('user:alice').length > 0, 'it is told on a WebSocket', 4000).catch(() => {})
+    t.strictSame(socket.heard('user:alice'), ['psst'])
+  })
 }
