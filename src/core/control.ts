@@ -40,6 +40,7 @@ export class Control implements DirectiveSink {
    */
   async subscribe (connection: Connection, wish: Wish, granted: boolean): Promise<void> {
     const { channel, position } = wish
+    await this.#realtime.welcomed(connection)
     const had = connection.channels.has(channel)
     try {
       await this.#realtime.subscribe(connection, wish, resumed => {
@@ -54,6 +55,7 @@ export class Control implements DirectiveSink {
 
   /** Takes a channel from a connection, and tells it, if it had it. Never rejects. */
   async unsubscribe (connection: Connection, channel: string): Promise<void> {
+    await this.#realtime.welcomed(connection)
     try {
       await this.#realtime.unsubscribe(connection, channel)
       connection.send({ type: 'unsubscribed', channel })

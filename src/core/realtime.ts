@@ -135,13 +135,16 @@ export class Realtime implements ConnectionOwner {
     for (const channel of own) visits.push({ channel, position: positionIn(wishes, channel) ?? (places && (places.get(channel) ?? 'start')) })
     for (const wish of wishes) if (!own.includes(wish.channel)) visits.push(wish)
     const { instance, heartbeat } = this
-    return this.attendance.join(connection, visits, () => {
+    return this.#serial.run(connection.id, () => this.attendance.join(connection, visits, () => {
       connection.send({ type: 'welcome', connection: connection.id, user: identity.user, instance, heartbeat, channels: own, expires: connection.identity.expires })
     }, (channel, resumed) => {
       // Nobody asked for an own channel in which nothing was missed.
       if (resumed.recovered === false || (resumed.replay ?? 0) > 0 || wishes.some(wish => wish.channel === channel)) connection.send({ type: 'subscribed', channel, ...resumed })
-    })
+    }))
   }
+
+  /** A promise while a connection is being welcomed: what others ask for it waits, or it would hear that first, and have channels twice. Never rejects. */
+  welcomed (connection: Connection): Promise<undefined> | undefined { return this.#serial.run(connection.id, () => undefined) }
 
   /**
    * Subscribes, from a position on where there is one. When `answer` is called the broker has acknowledged the channel, and what the

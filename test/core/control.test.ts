@@ -19,8 +19,7 @@ import { until } from '../support/until.ts'
 
 interface Instance { readonly realtime: Realtime, readonly directives: DirectiveLog, readonly close: () => Promise<void> }
 
-async function instance (): Promise<Instance> {
-  const broker = new MemoryBroker()
+async function instance (broker = new MemoryBroker()): Promise<Instance> {
   const directives = new DirectiveLog({ broker, store: new MemoryRevocations(), log: { info () {}, warn () {} } })
   const presence = new MemoryPresence({ broker, namespaces: defaultNamespaces })
   const realtime = new Realtime({
@@ -44,8 +43,8 @@ async function instance (): Promise<Instance> {
   }
 }
 
-async function opened (t: Test): Promise<Instance> {
-  const one = await instance()
+async function opened (t: Test, broker?: MemoryBroker): Promise<Instance> {
+  const one = await instance(broker)
   t.teardown(() => one.close())
   return one
 }
@@ -131,6 +130,54 @@ t.test('whoever can not have a channel that was asked for from elsewhere is told
   await directives.send({ type: 'unsubscribe', user: 'alice', channels: ['chat:1', 'chat:nothing'] })
   await until(() => transport.sent.length === 9, 'it is told')
   t.strictSame(transport.sent.at(-1), { type: 'unsubscribed', channel: 'chat:1' })
+})
+
+/** Acknowledges one key only when it is told to, and counts what is subscribed. */
+class HeldBroker extends MemoryBroker {
+  readonly keys = new Set<string>()
+  release: () => void = () => {}
+  readonly #held = new Promise<void>(resolve => { this.release = resolve })
+
+  override async subscribe (key: string): Promise<void> {
+    if (key === '/chat:held') await this.#held
+    await super.subscribe(key)
+    this.keys.add(key)
+  }
+
+  override async unsubscribe (key: string): Promise<void> {
+    this.keys.delete(key)
+    await super.unsubscribe(key)
+  }
+}
+
+t.test('what is asked for a connection from elsewhere while it is on its way in comes after its welcome', async t => {
+  const broker = new HeldBroker()
+  const { realtime, directives } = await opened(t, broker)
+  const others = await open(realtime, { user: 'bob' }, { subscribe: ['chat:*'] })
+  for (const channel of ['chat:asked', 'chat:given']) await realtime.subscribe(others.connection, { channel }, () => {})
+
+  const transport = new RecordingTransport(new EventFraming(true))
+  const connection = realtime.open(transport, identityOf({ sub: 'alice', exp: 4_000_000_000, subscribe: ['chat:*'] }))
+  const welcomed = realtime.welcome(connection, [{ channel: 'chat:asked' }, { channel: 'chat:held' }])
+  await directives.send({ type: 'subscribe', user: 'alice', granted: true, channels: [{ channel: 'chat:asked' }, { channel: 'chat:given' }] })
+  await directives.send({ type: 'unsubscribe', user: 'alice', channels: ['chat:held'] })
+  await settle()
+  for (const channel of ['chat:asked', 'chat:given']) await realtime.publish(backendIdentity(undefined), { channel, event: 'message', data: 1, volatile: false })
+  await settle()
+  t.strictSame([transport.sent, transport.written], [[], []], 'nothing is said before the welcome')
+  broker.release()
+  await welcomed
+  await until(() => transport.sent.length >= 5, 'all is told')
+  await settle()
+  const told = transport.sent.map(frame => 'channel' in frame ? `${frame.type} ${frame.channel}` : frame.type)
+  t.strictSame(told.slice(0, 3), ['welcome', 'subscribed chat:asked', 'subscribed chat:held'])
+  t.strictSame(told.slice(3).sort(), ['subscribed chat:given', 'unsubscribed chat:held'], 'and what it has already is no news')
+  t.strictSame([...connection.channels.keys()], ['user:alice', 'chat:asked', 'chat:given'])
+
+  connection.cut()
+  others.connection.cut()
+  await settle()
+  t.strictSame([...broker.keys].filter(key => key.startsWith('/chat:')), [], 'no channel is held that nobody hears')
 })
 
 t.test('the cursor of a stream says that its channels were changed, and leaves out what only a backend gave it', async t => {
