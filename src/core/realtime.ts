@@ -17,6 +17,7 @@ import type { Presence } from './presence/presence.ts'
 import { closes, type Close, type Position } from './protocol.ts'
 import { Publisher, type Publish, type Published } from './publisher.ts'
 import { Readiness } from './readiness.ts'
+import { Requests } from './requests.ts'
 import { Rights, type Policies } from './rights.ts'
 import { Roster } from './roster.ts'
 import { Serial } from './serial.ts'
@@ -52,6 +53,7 @@ export class Realtime implements ConnectionOwner {
   readonly observer: Observer
   readonly attendance: Attendance
   readonly readiness: Readiness
+  readonly requests: Requests
   readonly #broker: Broker
   readonly #presence: Presence
   readonly #namespaces: Namespaces
@@ -72,6 +74,7 @@ export class Realtime implements ConnectionOwner {
     this.#directives = directives
     this.limits = limits
     this.heartbeat = heartbeat
+    this.requests = new Requests(limits)
     this.observer = observer
     this.#publisher = new Publisher({ broker, namespaces, rights: this.#rights, policies, observer, instance: this.instance })
     this.hub = new Hub({ observer, gatherTime })

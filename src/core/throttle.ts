@@ -15,18 +15,19 @@ export class Throttle {
   /** How many are counted now. */
   get size (): number { return this.#callers.size }
 
-  /** Counts one; throws `rate_limited` when it is too much. */
-  spend (caller: string, now = performance.now()): void {
+  /** Counts one, or what else it costs; throws `rate_limited`, and counts nothing, when it is too much. What costs more than all takes all. */
+  spend (caller: string, cost = 1, now = performance.now()): void {
     const most = this.#perSecond * 2
     const known = this.#callers.get(caller)
     const left = known === undefined ? most : Math.min(most, known.left + Math.max(0, now - known.at) * this.#perSecond / 1000)
     this.#callers.delete(caller)
-    this.#callers.set(caller, { left: Math.max(0, left - 1), at: now })
+    const enough = left >= Math.min(cost, most)
+    this.#callers.set(caller, { left: enough ? Math.max(0, left - cost) : left, at: now })
     for (const [oldest, { at }] of this.#callers) {
       // Who has waited this long may do all of it again.
       if (now - at < 2000 && this.#callers.size <= MAX_CALLERS) break
       this.#callers.delete(oldest)
     }
-    if (left < 1) throw new RealtimeError('rate_limited', `More than ${this.#perSecond} of these a second: slow down and send this one again.`)
+    if (!enough) throw new RealtimeError('rate_limited', `More than ${this.#perSecond} of these a second: slow down and send this one again.`)
   }
 }

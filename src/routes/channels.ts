@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { parseChannel } from '../core/channel.ts'
 import { limit } from '../core/command.ts'
 import { RealtimeError } from '../core/errors.ts'
 import type { Position } from '../core/protocol.ts'
@@ -42,6 +43,7 @@ export default async function channels (fastify: FastifyInstance): Promise<void>
     },
     onRequest: fastify.authenticate
   }, async ({ identity, params: { channel }, query }) => {
+    fastify.realtime.requests.spend(identity, [parseChannel(channel)])
     const { messages, ...history } = await fastify.realtime.history(identity, channel, positionIn(query.after), limit(query.limit && Number(query.limit)))
     return { channel, ...history, messages: messages.map(({ json }) => JSON.parse(json.toString()) as unknown) }
   })

@@ -55,6 +55,7 @@ export default async function connections (fastify: FastifyInstance): Promise<vo
   }, async ({ identity, params: { connection: id }, body }, reply) => {
     const here = await find(identity, id)
     const channels = await wishesIn(realtime, identity, body)
+    realtime.requests.spend(identity, channels.map(({ channel }) => channel))
     const { tenant, user, backend: granted } = identity
     if (here === undefined) await directives.send({ type: 'subscribe', tenant, user, connection: id, granted, channels })
     else for (const wish of channels) void control.subscribe(here, wish, granted)

@@ -71,9 +71,10 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
 
     let id
     try {
+      realtime.requests.spend(identity, wishes.map(({ channel }) => channel))
       id = await realtime.attendance.admit(identity, 'sse')
     } catch (error) {
-      // As above; and who has too many connections may have one less when this one comes back.
+      // As above; and who has too many connections, or asks for too much, may not when this one comes back.
       const { code, message, retry } = visible(error)
       if (code === 'internal') request.log.error({ err: error }, 'a stream could not be opened')
       transport.send({ type: 'error', code, message, retry })

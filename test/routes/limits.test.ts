@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { BROKERS, startInstances, startReady } from '../support/instances.ts'
-import { startRedis } from '../support/redis.ts'
+import { redisClient, startRedis } from '../support/redis.ts'
 import { API_KEY, metric, type Service } from '../support/service.ts'
 import { connect, SocketClient, upgradeStatus } from '../support/socket.ts'
 import { openStream } from '../support/stream.ts'
@@ -195,4 +195,57 @@ t.test('three instances together never take one too many, and places of a dead o
   came.push(...await round('victim', [a, b], 20))
   t.equal(came.length, 5, 'never more than the limit')
   t.equal(await connections(a, 'victim'), 5)
+})
+
+// What is read gets a standing in Redis for weeks, and a long list of names is kept there for the cursors it is in: whoever may only listen could fill it.
+t.test('a reader has so many new names a second, by whatever request, and as much as it likes of what is known', async t => {
+  const server = await startRedis(t)
+  const redis = redisClient(t, server)
+  const service = await startReady(t, { REDIS_URL: server.url, MAX_CONNECTIONS_PER_USER: '5', RATE_LIMIT: '20' })
+  const used = async (): Promise<number> => Number(/used_memory:(\d+)/.exec(await redis.info('memory'))?.[1])
+  const names = (count: number): string[] => Array.from({ length: count }, () => `chat:${Math.random().toString(36).slice(2).padEnd(16, 'x')}`)
+  const poll = async (channels: readonly string[], sub = 'mallory'): Promise<Response> => {
+    const response = await fetch(`${service.url}/poll?wait=0&channels=${channels.join(',')}`, { headers: user(sub) })
+    await response.text()
+    return response
+  }
+  const open = await openStream(t, `${service.url}/events`, user('mallory'))
+  const { connection } = JSON.parse((await open.next('$welcome')).data) as { connection: string }
+  const known = names(100)
+  t.equal((await poll(known, 'alice')).status, 200)
+
+  const [before, began] = [await used(), performance.now()]
+  const answers: Response[] = []
+  await Promise.all([1, 2, 3].map(async () => { for (let i = 0; i < 20; i++) answers.push(await poll(names(128))) }))
+  const allowed = 200 + (performance.now() - began) / 1000 * 100
+  const standings = (await redis.keys('carillon:{/chat:*}:s')).length - known.length
+  t.comment(`${standings} standings, ${await used() - before} bytes in Redis`)
+  t.ok(standings <= allowed, `${standings} of ${Math.floor(allowed)} new channels`)
+  const refused = answers.filter(({ status }) => status !== 200)
+  t.ok(refused.length > 0 && refused.every(({ status, headers }) => status === 429 && headers.get('retry-after') === '1'), 'the others are refused, and may come back')
+
+  await until(async () => (await poll(names(128))).status === 429, 'nothing is left')
+  const stream = await openStream(t, `${service.url}/events?channels=${names(128).join(',')}`, user('mallory'))
+  t.match(JSON.parse((await stream.next('$error')).data), { code: 'rate_limited', retry: true })
+  await until(() => stream.ended(), 'the stream ends')
+  const history = await Promise.all(names(1000).map(async name => (await fetch(`${service.url}/channels/${name}/messages`, { headers: user('mallory') })).status))
+  t.ok(history.includes(429), 'histories count as well')
+  const change = await fetch(`${service.url}/connections/${connection}/subscriptions`, {
+    method: 'POST', headers: { ...user('mallory'), 'content-type': 'application/json' }, body: JSON.stringify({ channels: names(100) })
+  })
+  t.equal(change.status, 429, 'and changes of what is open')
+  // The same names in another order are another list.
+  const lists = await Promise.all(Array.from({ length: 30 }, async () => (await poll(known.toSorted(() => Math.random() - 0.5))).status))
+  t.ok(lists.includes(429), 'so do lists')
+
+  for (let i = 0; i < 100; i++) if ((await poll(known, 'alice')).status !== 200) t.fail('who comes back to what is known is not concerned')
+  await until(async () => (await poll(names(128))).status === 200, 'after a while there are new names for all')
+})
+
+t.test('where users have no limit on connections they have none on names', async t => {
+  const service = await startReady(t, { MAX_CONNECTIONS_PER_USER: '0', RATE_LIMIT: '1' })
+  for (let i = 0; i < 10; i++) {
+    const channels = Array.from({ length: 20 }, (_, n) => `chat:room-${i}-${n}`).join(',')
+    t.equal((await fetch(`${service.url}/poll?wait=0&channels=${channels}`, { headers: user('everybody') })).status, 200)
+  }
 })
