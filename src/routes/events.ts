@@ -59,7 +59,8 @@ export default async function events (fastify: FastifyInstance): Promise<void> {
     const { identity, query, headers } = request
     // What the browser knows itself is newer than what its page wrote into the URL.
     const lastEventId = headers['last-event-id']
-    const cursor = typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : query.cursor
+    // An empty one is none, of either.
+    const cursor = lastEventId?.toString() || query.cursor || undefined
     // A stream that was changed while it was live goes on with the channels it had then, which its URL can't know.
     const changed = cursor !== undefined && cursor === lastEventId && decodeCursor(cursor).changed
     const { wishes, places } = await readingOf(realtime, identity, changed ? undefined : query.channels, cursor, query.presence === 'true')

@@ -48,7 +48,7 @@ export default async function poll (fastify: FastifyInstance): Promise<void> {
     const { identity, query } = request
     const refusal = fastify.overloaded() ?? realtime.readiness.refusal ?? (answering.size >= MAX_WAITING ? 'Too many polls wait here: come back a little later.' : undefined)
     if (refusal !== undefined) throw new RealtimeError('unavailable', refusal)
-    const { wishes, places } = await readingOf(realtime, identity, query.channels, query.cursor)
+    const { wishes, places } = await readingOf(realtime, identity, query.channels, query.cursor || undefined)
     realtime.requests.spend(identity, wishes.map(({ channel }) => channel))
     const wait = Math.min(MAX_WAIT, query.wait === undefined ? DEFAULT_WAIT : Number(query.wait))
 

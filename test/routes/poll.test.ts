@@ -121,9 +121,13 @@ for (const broker of BROKERS) {
       t.notOk(body.messages.some(({ offset }) => offset !== undefined))
     })
 
+    t.test('an empty cursor is none', async t => {
+      t.match(await poll(a, { channels: 'chat:one', cursor: '', wait: '0' }), { status: 200, body: { cursor: /^[\w-]+$/, messages: [], recovered: true } })
+    })
+
     t.test('what can\'t be meant is refused', async t => {
       for (const wait of ['-1', 'x', '1.5', '9999999', '']) t.match(await poll(a, { channels: 'chat:one', wait }), { status: 400, body: { code: 'bad_request' } }, `wait '${wait}'`)
-      for (const cursor of ['x', 'AAAA', '', ' ', 'AQAA\u00e9']) t.match(await poll(a, { channels: 'chat:one', cursor }), { status: 400, body: { code: 'bad_request' } }, `cursor '${cursor}'`)
+      for (const cursor of ['x', 'AAAA', ' ', 'AQAA\u00e9']) t.match(await poll(a, { channels: 'chat:one', cursor }), { status: 400, body: { code: 'bad_request' } }, `cursor '${cursor}'`)
       t.match(await poll(a, { channels: 'no channel' }), { status: 400 })
       t.match(await poll(a, { channels: 'chat:one' }, { subscribe: [] }), { status: 403, body: { code: 'forbidden' } })
       t.match(await poll(a, { channels: 'nowhere:one' }), { status: 403 })
