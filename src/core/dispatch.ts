@@ -2,7 +2,7 @@ import { commandId, parseCommand } from './command.ts'
 import type { Connection } from './connection.ts'
 import { ProtocolError, RealtimeError, visible } from './errors.ts'
 import type { Identity } from './identity.ts'
-import { parseJson } from './json.ts'
+import { ForbiddenKeys, parseJson } from './json.ts'
 import { closes, type Command, type CommandId, type Position, type PublishCommand, type ResumeCommand, type SubscribeCommand } from './protocol.ts'
 import type { Realtime } from './realtime.ts'
 
@@ -42,7 +42,7 @@ export class Dispatch {
       connection.lastCommandAt = now
       this.#begin(connection, command)?.catch((error: unknown) => this.#answer(connection, id, error, now))
     } catch (error) {
-      this.#answer(connection, id, error, now)
+      this.#answer(connection, error instanceof ForbiddenKeys ? commandId(error.value) : id, error, now)
     }
   }
 

@@ -36,25 +36,31 @@ function occurrences (character: string, text: string, most: number): number {
   return count
 }
 
-/**
- * JSON of a client. Throws a `ProtocolError` for what is no JSON or nests too deep, and `bad_request` for keys that would
- * reach an object's prototype.
- */
+/** A client's JSON has keys that would reach an object's prototype. */
+export class ForbiddenKeys extends RealtimeError {
+  /** What it says, to see who is to be answered, and for nothing else. */
+  readonly value: unknown
+
+  constructor (value: unknown) {
+    super('bad_request', "The keys '__proto__' and 'constructor.prototype' are not accepted: rename them.")
+    this.value = value
+  }
+}
+
+/** JSON of a client. Throws a `ProtocolError` for what is no JSON or nests too deep, and {@link ForbiddenKeys}. */
 export function parseJson (text: string): unknown {
   if (tooDeep(text)) throw new ProtocolError(`nested deeper than ${MAX_DEPTH} levels`)
   try {
     return secureJson.parse(text, { protoAction: 'error', constructorAction: 'error' })
   } catch (error) {
-    if (isJson(text)) throw new RealtimeError('bad_request', "The keys '__proto__' and 'constructor.prototype' are not accepted: rename them.")
-    throw new ProtocolError('not JSON', { cause: error })
+    throw refusal(text, error)
   }
 }
 
-function isJson (text: string): boolean {
+function refusal (text: string, cause: unknown): Error {
   try {
-    JSON.parse(text)
-    return true
+    return new ForbiddenKeys(JSON.parse(text))
   } catch {
-    return false
+    return new ProtocolError('not JSON', { cause })
   }
 }

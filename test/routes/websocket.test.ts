@@ -194,7 +194,10 @@ t.test('what breaks the protocol ends the connection with 4504', async t => {
 t.test('keys that would reach a prototype are a bad request, and the connection goes on', async t => {
   const client = await connect(t, memory.wsUrl)
   client.send('{"id":"a","type":"publish","channel":"chat:a","data":{"__proto__":{"x":1}}}')
-  t.match(await client.next(({ type }) => type === 'error'), { code: 'bad_request', message: SENTENCE })
+  t.match(await client.next(({ type }) => type === 'error'), { id: 'a', code: 'bad_request', message: SENTENCE })
+  client.send('{"__proto__":{"id":5},"type":"ping"}')
+  await until(() => answers(client).length === 2, 'the second error')
+  t.notOk('id' in (answers(client)[1] ?? {}), 'an id in a prototype is none')
   t.match(await client.ask({ type: 'ping' }), { type: 'pong' })
 })
 
