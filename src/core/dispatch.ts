@@ -78,6 +78,7 @@ export class Dispatch {
     return published.then(({ position, duplicate, durable }) => { connection.send({ type: 'published', id, channel, ...position, messageId, duplicate, durable }) })
   }
 
+  /** Whatever is only asked for is not looked up without an id to answer it by; that it may not be asked for is said. */
   async #run (connection: Connection, command: Exclude<Command, SubscribeCommand | PublishCommand>): Promise<void> {
     const realtime = this.#realtime
     const { id } = command
@@ -88,12 +89,14 @@ export class Dispatch {
         return
       case 'history': {
         const { channel, after, limit } = command
+        if (id === undefined) return await realtime.rights.read(connection.identity, channel)
         const { messages, ...history } = await realtime.history(connection.identity, channel, after, limit)
         connection.send({ type: 'history', id, channel, ...history, messages: messages.map(({ json }) => JSON.parse(json.toString()) as unknown) })
         return
       }
       case 'presence': {
         const { channel } = command
+        if (id === undefined) return await realtime.rights.see(connection.identity, channel)
         connection.send({ type: 'presence', id, channel, users: await realtime.attendance.members(connection.identity, channel) })
         return
       }

@@ -54,13 +54,13 @@ export class Realtime implements ConnectionOwner {
   readonly attendance: Attendance
   readonly readiness: Readiness
   readonly requests: Requests
+  readonly rights: Rights
   readonly #broker: Broker
   readonly #presence: Presence
   readonly #namespaces: Namespaces
   readonly #publisher: Publisher
   readonly #directives: RealtimeOptions['directives']
   readonly #membership: Membership
-  readonly #rights: Rights
   readonly #serial = new Serial()
   /** Whether a channel is of a namespace that exists. */
   readonly #known = (channel: string): boolean => rulesOf(this.#namespaces, channel) !== undefined
@@ -69,14 +69,14 @@ export class Realtime implements ConnectionOwner {
     this.#broker = broker
     this.#presence = presence
     this.instance = presence.instance
-    this.#rights = new Rights(namespaces, policies)
+    this.rights = new Rights(namespaces, policies)
     this.#namespaces = namespaces
     this.#directives = directives
     this.limits = limits
     this.heartbeat = heartbeat
     this.requests = new Requests(limits)
     this.observer = observer
-    this.#publisher = new Publisher({ broker, namespaces, rights: this.#rights, policies, observer, instance: this.instance })
+    this.#publisher = new Publisher({ broker, namespaces, rights: this.rights, policies, observer, instance: this.instance })
     this.hub = new Hub({ observer, gatherTime })
     this.backlog = new Backlog({ perReader: limits.maxBufferedBytes, perInstance: limits.maxInstanceBufferedBytes })
     this.readiness = new Readiness({ broker, presence, directives, backlog: this.backlog })
@@ -84,7 +84,7 @@ export class Realtime implements ConnectionOwner {
     this.attendance = new Attendance({
       presence,
       namespaces,
-      rights: this.#rights,
+      rights: this.rights,
       membership: this.#membership,
       limit: { max: limits.maxConnectionsPerUser, policy: limits.connectionLimitPolicy },
       evict: (identity, connections) => {
@@ -169,7 +169,7 @@ export class Realtime implements ConnectionOwner {
   /** Waits for what an application decides, and checks that an identity may see who is there where it wants to. */
   async #seen (verdict: Promise<void> | undefined, identity: Identity, { channel, presence }: Visit): Promise<void> {
     await verdict
-    if (presence) await this.#rights.see(identity, channel)
+    if (presence) await this.rights.see(identity, channel)
   }
 
   /** Subscribes whom this identity allows it. Done at once where nothing has to be waited for. */
@@ -207,9 +207,8 @@ export class Realtime implements ConnectionOwner {
 
   /** Reads a channel's history: after a position, or the newest; for each user one at a time. Throws `bad_request` where none is kept. */
   async history (identity: Identity, channel: string, after: Position | undefined, limit: number): Promise<History> {
-    await this.allow(identity, 'subscribe', channel)
+    await this.rights.read(identity, channel)
     const key = channelKey(identity.tenant, channel)
-    if (rulesOf(this.#namespaces, channel)?.history === undefined) throw new RealtimeError('bad_request', `'${channel}' keeps no history.`)
     const read = async (): Promise<History> => await readHistory({ broker: this.#broker, key, after, limit, maxBufferedBytes: this.limits.maxBufferedBytes })
     // Of what one asks for at once, publishes and others' reads would wait for all: it comes over the same connection.
     return await (identity.backend ? read() : this.#serial.run(`history ${JSON.stringify([identity.tenant, identity.user])}`, read))
@@ -250,7 +249,7 @@ export class Realtime implements ConnectionOwner {
   }
 
   /** Checks that an identity may do something with a channel, as {@link Rights.allow} does. */
-  allow (identity: Identity, action: Action, channel: string): Promise<void> | undefined { return this.#rights.allow(identity, action, channel) }
+  allow (identity: Identity, action: Action, channel: string): Promise<void> | undefined { return this.rights.allow(identity, action, channel) }
 
   #part (connection: Connection, channel: string): boolean {
     const had = this.#membership.part(connection, channel)

@@ -39,6 +39,12 @@ export class Rights {
     return may(identity, action, channel) && (await this.#authorize?.(identity, action, channel) ?? true)
   }
 
+  /** Checks that an identity may read a channel's history; throws `bad_request` where none is kept. */
+  async read (identity: Identity, channel: string): Promise<void> {
+    await this.allow(identity, 'subscribe', channel)
+    if (rulesOf(this.#namespaces, channel)?.history === undefined) throw new RealtimeError('bad_request', `'${channel}' keeps no history.`)
+  }
+
   /** Checks that an identity may see who is in a channel; throws `bad_request` where nobody is tracked. */
   async see (identity: Identity, channel: string): Promise<void> {
     await this.allow(identity, 'presence', channel)

@@ -66,6 +66,14 @@ for (const broker of BROKERS) {
       t.equal((await ended).status, 200)
     })
 
+    t.test('who is there is not told without an id to answer by, that it may not be told is', async t => {
+      const alice = await connect(t, a.wsUrl, { sub: 'alice', presence: ['chat:shown', 'live:*'] })
+      const told = (): unknown[] => alice.frames.filter(({ type }) => type === 'presence' || type === 'error').map(({ id, type, code }) => [id, type, code])
+      for (const channel of ['chat:shown', 'chat:hidden', 'live:a']) alice.send(JSON.stringify({ type: 'presence', channel }))
+      await alice.ask({ type: 'presence', channel: 'chat:shown' })
+      t.strictSame(told(), [[undefined, 'error', 'forbidden'], [undefined, 'error', 'bad_request'], [1, 'presence', undefined]])
+    })
+
     t.test('coming and going are messages of the channel, in one order on every transport, in history too', async t => {
       const channel = 'chat:moves'
       const alice = await connect(t, a.wsUrl, { sub: 'alice' })

@@ -116,6 +116,20 @@ for (const [broker, service] of places) {
     t.strictSame(answers(client).map(({ type, id }) => [type, id]), [['subscribed', 1], ['subscribed', 2], ['error', 3]])
   })
 
+  t.test(`history without an id is not answered, but refused where it may not be asked for (${broker})`, async t => {
+    const client = await connect(t, service.wsUrl, { sub: 'alice', subscribe: ['chat:*', 'live:*'] })
+    const epoch = String((await client.ask({ type: 'subscribe', channel: 'chat:unasked' })).epoch)
+    for (const position of [{}, { epoch, offset: 0 }]) client.send(JSON.stringify({ type: 'history', channel: 'chat:unasked', ...position }))
+    await client.ask({ type: 'history', channel: 'chat:unasked' })
+    t.strictSame(answers(client).map(({ type, id }) => [type, id]), [['subscribed', 1], ['history', 2]])
+    for (const [fields, code] of [[{ channel: 'live:a' }, 'bad_request'], [{ channel: 'events:a' }, 'forbidden'], [{ channel: 'chat:a', limit: 0 }, 'bad_request']] as const) {
+      const heard = client.frames.length
+      client.send(JSON.stringify({ type: 'history', ...fields }))
+      await until(() => client.frames.length > heard, 'an error')
+      t.match(client.frames.at(-1), { type: 'error', id: undefined, code })
+    }
+  })
+
   t.test(`a position that is not known is not recovered, and the stream goes on live (${broker})`, async t => {
     const client = await connect(t, service.wsUrl)
     t.match(await client.ask({ type: 'subscribe', channel: 'chat:position', epoch: 'nonesuch', offset: 7 }), { type: 'subscribed', recovered: false })
