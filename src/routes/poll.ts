@@ -83,13 +83,13 @@ export default async function poll (fastify: FastifyInstance): Promise<void> {
     try {
       await realtime.welcome(connection, wishes, places)
       await finished
-      const { cursor, positions, ended } = transport
+      const { cursor, positions, lossy, ended } = transport
       if (ended === closes.invalidToken) throw new RealtimeError('unauthorized', 'The token was revoked: get another one.')
       if (ended === closes.replaced) throw new RealtimeError('rate_limited', 'Another connection of this user took the place of this one, since there are too many: close one of them first.')
       // Its end came before it was anywhere.
       if (cursor === '') throw new RealtimeError('unavailable', 'This poll could not be served: send it again.')
       reply.type('application/json; charset=utf-8').header('cache-control', 'no-store')
-      return `{"cursor":${JSON.stringify(cursor)},"messages":[${transport.messages}],"recovered":${recovered},"positions":${JSON.stringify(positions)}}`
+      return `{"cursor":${JSON.stringify(cursor)},"messages":[${transport.messages}],"recovered":${recovered && !lossy},"positions":${JSON.stringify(positions)}}`
     } catch (error) {
       throw visible(error)
     } finally {

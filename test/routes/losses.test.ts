@@ -5,7 +5,7 @@ import { Backend } from '../support/backend.ts'
 import { firstCursor } from '../support/follower.ts'
 import { startReady } from '../support/instances.ts'
 import { redisClient, startRedis, type RedisServer } from '../support/redis.ts'
-import { API_KEY, type Service } from '../support/service.ts'
+import { API_KEY, metric, type Service } from '../support/service.ts'
 import { connect } from '../support/socket.ts'
 import { openStream } from '../support/stream.ts'
 import { token } from '../support/token.ts'
@@ -123,6 +123,17 @@ t.test('who comes back before the instance that knows is told when that one is b
   a.child.kill('SIGCONT')
   t.match(await client.next(({ type }) => type === 'gap', 20_000), { channel: LOBBY, offset: 8, reason: 'fork' })
   t.strictSame(client.heard(LOBBY), [6, 7, 'new'])
+})
+
+t.test('a poll that hears of a loss while it waits does not say that all was recovered', async t => {
+  const { admin, a } = await cluster(t)
+  await say(t, a, LOBBY, 1, 3)
+  const { cursor } = await poll(a, { channels: LOBBY, wait: '0' })
+  const answer = poll(a, { channels: LOBBY, cursor, wait: '30000' })
+  await until(async () => await metric(a, 'carillon_connections', 'transport="poll"') === 1, 'it waits')
+  await admin.flushall()
+  const { recovered, messages } = await answer
+  t.match({ recovered, messages }, { recovered: false, messages: [{ type: 'gap', channel: LOBBY }] })
 })
 
 t.test('those who are there are told once, in every channel that they hear', async t => {

@@ -6,8 +6,11 @@ import type { CursorFraming, Transport } from './transport.ts'
 /** JSON texts with a comma behind each. */
 class PollFraming extends Places implements CursorFraming {
   readonly kind = 'poll'
+  /** Whether something was lost to the reader. */
+  lossy = false
 
   encode (messages: readonly Message[], key: string): Buffer {
+    this.lossy ||= messages.some(({ event }) => event === '$gap')
     const last = messages.findLast(({ position }) => position !== undefined)?.position
     if (last !== undefined) this.moved(key, last)
     return Buffer.from(messages.map(({ json }) => json.toString() + ',').join(''))
@@ -39,6 +42,9 @@ export class PollTransport implements Transport {
 
   /** Bytes that were collected. */
   get length (): number { return this.#length }
+
+  /** Whether a loss is among the messages, since the reader came or before. */
+  get lossy (): boolean { return this.framing.lossy }
 
   /** Why it was closed, once it was. */
   get ended (): Close | undefined { return this.#ended }
