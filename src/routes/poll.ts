@@ -63,7 +63,7 @@ export default async function poll (fastify: FastifyInstance): Promise<void> {
       else finish()
     }
     const opened: { connection?: Connection } = {}
-    const transport: PollTransport = new PollTransport(() => {
+    const transport: PollTransport = new PollTransport(identity.user, () => {
       // Without one it was closed as it was opened.
       if (transport.length >= MAX_ANSWER) opened.connection?.close(closes.shutdown)
       if (opened.connection?.open !== true) finish()

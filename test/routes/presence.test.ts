@@ -44,10 +44,7 @@ for (const broker of BROKERS) {
       await twice.ask({ type: 'subscribe', channel })
       const bob = await openStream(t, `${b.url}/events?channels=${channel}`, bearer({ sub: 'bob' }))
       await bob.next('$subscribed')
-      // Who polls hears its own coming at once, and then waits.
-      const poll = async (query: string): Promise<Response> => await fetch(`${a.url}/poll?channels=${channel}${query}`, { headers: bearer({ sub: 'carol' }) })
-      const { cursor } = await (await poll('')).json() as { cursor: string }
-      const ended = poll(`&cursor=${cursor}`)
+      const ended = fetch(`${a.url}/poll?channels=${channel}`, { headers: bearer({ sub: 'carol' }) })
       const backend = await openStream(t, `${a.url}/events?channels=${channel}`, BACKEND)
       await backend.next('$subscribed')
       await until(async () => (await members(a, channel)).filter(({ connections }) => connections > 0).length === 3, 'all three are there')
@@ -64,6 +61,24 @@ for (const broker of BROKERS) {
       twice.ws.terminate()
       alice.ws.terminate()
       t.equal((await ended).status, 200)
+    })
+
+    t.test('a poll does not end with the coming of its own user, and tells of it with the rest', async t => {
+      const channel = 'chat:polled'
+      const poll = async (query: string): Promise<{ cursor: string, messages: Frame[] }> => {
+        const response = await fetch(`${a.url}/poll?channels=${channel}${query}`, { headers: bearer({ sub: 'dora' }) })
+        return await response.json() as { cursor: string, messages: Frame[] }
+      }
+      const began = performance.now()
+      const first = await poll('&wait=1500')
+      t.ok(performance.now() - began >= 1400, 'nothing has happened')
+      t.strictSame(first.messages.map(({ type, user }) => [type, user]), [['join', 'dora']])
+      const fetched = await poll('&wait=0')
+      t.strictSame(fetched.messages, [])
+      const answer = poll(`&cursor=${fetched.cursor}&wait=20000`)
+      const erin = await connect(t, b.wsUrl, { sub: 'erin' })
+      await erin.ask({ type: 'subscribe', channel })
+      t.strictSame((await answer).messages.map(({ type, user }) => [type, user]), [['join', 'erin']], "another's coming is news")
     })
 
     t.test('who is there is not told without an id to answer by, that it may not be told is', async t => {

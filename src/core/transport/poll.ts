@@ -8,19 +8,32 @@ class PollFraming extends Places implements CursorFraming {
   readonly kind = 'poll'
   /** Whether something was lost to the reader. */
   lossy = false
+  /** Whether there was anything but the coming of the reader's own user, which the poll itself may be. */
+  news = false
+  readonly #user: string | undefined
+
+  constructor (user: string | undefined) {
+    super()
+    this.#user = user
+  }
 
   encode (messages: readonly Message[], key: string): Buffer {
     this.lossy ||= messages.some(({ event }) => event === '$gap')
+    this.news ||= !messages.every(message => this.#isOwn(message))
     const last = messages.findLast(({ position }) => position !== undefined)?.position
     if (last !== undefined) this.moved(key, last)
     return Buffer.from(messages.map(({ json }) => json.toString() + ',').join(''))
+  }
+
+  #isOwn ({ event, json }: Message): boolean {
+    return event === '$join' && (JSON.parse(json.toString()) as { user?: string }).user === this.#user
   }
 }
 
 /** Collects what one long-poll is answered with. */
 export class PollTransport implements Transport {
   readonly kind = 'poll'
-  readonly framing = new PollFraming()
+  readonly framing: PollFraming
   readonly #parts: string[] = []
   readonly #heard: () => void
   readonly #told: (frame: ControlFrame) => void
@@ -30,10 +43,12 @@ export class PollTransport implements Transport {
   #positions: ReadonlyArray<[channel: string, position: Position]> = []
 
   /**
-   * @param heard is called with each message, and when there is nothing more to wait for
+   * @param user whose poll it is
+   * @param heard is called with each message that is news, and when there is nothing more to wait for
    * @param told is called with what is said to this reader alone, which has no place among messages
    */
-  constructor (heard: () => void, told: (frame: ControlFrame) => void) {
+  constructor (user: string | undefined, heard: () => void, told: (frame: ControlFrame) => void) {
+    this.framing = new PollFraming(user)
     this.#heard = heard
     this.#told = told
   }
@@ -62,7 +77,7 @@ export class PollTransport implements Transport {
     this.#parts.push(bytes.toString())
     this.#length += bytes.length
     this.#moved()
-    this.#heard()
+    if (this.framing.news) this.#heard()
     return 0
   }
 
