@@ -109,7 +109,7 @@ export class Links {
     const { names, tokens } = this.#options
     // Its place may have been taken by the link that is to follow it.
     const handedOn = end.code === REPLACED && this.#sessions.size > 0
-    const { verdict, reason } = judge(handedOn ? {} : end, tokens.renewable)
+    const { verdict, reason } = judge(handedOn ? {} : end, tokens.renewable, this.#core.wanted().length + this.#core.outbox.size > 0)
     // Pages are not told why an upgrade was refused. Where no other transport says it, it may have been the token.
     if (verdict === 'token' || (names.length === 1 && welcome === undefined && end.status === undefined)) tokens.stale()
     const transport = this.#current?.transport

@@ -3,6 +3,7 @@ import type { Core } from './core.ts'
 import type { Links } from './links.ts'
 import type { State } from './machine.ts'
 import type { Choice } from './transports/choose.ts'
+import { failure, passes } from './transports/http-link.ts'
 import { poll } from './transports/poll.ts'
 import { sse } from './transports/sse.ts'
 import type { Command, End, Frame, Link, LinkOptions, OpenLink, TransportName } from './transports/transport.ts'
@@ -106,12 +107,12 @@ export class Session {
   /** Sends a command. `done` hears the answer, within 10 s and in the same turn in which it comes, or an error. */
   ask (command: Command, done: (frame: Frame) => void): CommandId {
     const id = ++this.#id
-    const cancel = this.#after(ANSWER, () => this.#answer(unanswered(id, 'There was no answer.')))
+    const cancel = this.#after(ANSWER, () => this.#answer(failure(id, 'There was no answer.')))
     this.#answers.set(id, frame => {
       cancel()
       done(frame)
     })
-    if (this.#closed) this.#answer(unanswered(id, LOST))
+    if (this.#closed) this.#answer(failure(id, LOST))
     else this.#link?.send({ ...command, id })
     return id
   }
@@ -137,7 +138,7 @@ export class Session {
     this.#closed = true
     this.#link?.close()
     for (const timer of this.#timers) clearTimeout(timer)
-    for (const id of this.#answers.keys()) this.#answer(unanswered(id, LOST))
+    for (const id of this.#answers.keys()) this.#answer(failure(id, LOST))
   }
 
   #tell (type: 'open' | 'ready' | 'renew'): void { this.#links.input({ type, link: this.link }) }
@@ -205,7 +206,7 @@ export class Session {
     this.#asking.set(channel, this.#id + 1)
     const asked = this.ask({ type: 'subscribe', channel, ...position }, frame => {
       if (this.#closed || this.#asking.get(channel) !== asked) return
-      if (frame.type !== 'subscribed' && ['unavailable', 'rate_limited'].includes((frame as ErrorFrame).code)) {
+      if (frame.type !== 'subscribed' && passes((frame as ErrorFrame).code)) {
         this.#asking.set(channel, undefined)
         this.#after(PAUSE * (1 + Math.random()), () => {
           this.#asking.delete(channel)
@@ -246,8 +247,3 @@ export class Session {
 }
 
 const LOST = 'The connection was lost.'
-
-/** As if the service had said that it could not answer. */
-function unanswered (id: CommandId, message: string): ErrorFrame {
-  return { type: 'error', id, code: 'unavailable', message, retry: true }
-}

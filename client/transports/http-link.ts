@@ -68,16 +68,20 @@ export abstract class HttpLink implements Link {
       const response = await this.http.request(`/channels/${encodeURIComponent(channel)}/${what}`, { method: body && 'POST', body, signal: this.signal })
       if (response.ok) return this.tell({ ...await response.json() as object, type, id } as Frame)
       const { code, message } = await problem(response)
-      this.tell(failure(id, code, message))
+      this.tell(failure(id, message, code))
     } catch (error) {
-      this.tell(failure(id, 'unavailable', (error as Error).message))
+      this.tell(failure(id, (error as Error).message))
     }
   }
 }
 
-function failure (id: ErrorFrame['id'], code: ErrorCode, message: string): ErrorFrame {
-  return { type: 'error', id, code, message, retry: code === 'unavailable' || code === 'rate_limited' }
+/** As the service says that something could not be done, or, without a code, that it can't be done now. */
+export function failure (id: ErrorFrame['id'], message: string, code: ErrorCode = 'unavailable'): ErrorFrame {
+  return { type: 'error', id, code, message, retry: passes(code) }
 }
+
+/** Whether what was asked may be had a little later. */
+export function passes (code: ErrorCode | undefined): boolean { return code === 'unavailable' || code === 'rate_limited' }
 
 /** Channels as a query names them, each with the position to go on from. */
 export function channelsQuery (wishes: readonly Wish[]): string {

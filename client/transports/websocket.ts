@@ -4,6 +4,8 @@ import type { Ask, Frame, Link, LinkListener, LinkOptions, WebSocketLike } from 
 /** How long an answer may take when it is not known whether the link still lives; ms. */
 const PATIENCE = 8000
 const CHECK = 3000
+/** Every so many heartbeats it says something however much it hears: the service closes who has been idle for long. */
+const BEATS = 8
 const OPEN = 1
 
 const noop = (): void => {}
@@ -15,9 +17,8 @@ class WebSocketLink implements Link {
   readonly #waiting: Ask[] = []
   /** `ws` says in the text of its error what status refused the upgrade; browsers don't tell. */
   #status: number | undefined
-  #heartbeat = 25_000
   #heard = 0
-  #beat: ReturnType<typeof setTimeout> | undefined
+  #beat: ReturnType<typeof setInterval> | undefined
   #deadline: ReturnType<typeof setTimeout> | undefined
 
   constructor ({ http, token, WebSocket }: LinkOptions, listener: LinkListener) {
@@ -41,7 +42,7 @@ class WebSocketLink implements Link {
 
   close (): void {
     const socket = this.#socket
-    clearTimeout(this.#beat)
+    clearInterval(this.#beat)
     clearTimeout(this.#deadline)
     // `ws` throws an error that nobody listens to.
     socket.onerror = noop
@@ -53,20 +54,17 @@ class WebSocketLink implements Link {
     this.#heard = Date.now()
     clearTimeout(this.#deadline)
     this.#deadline = undefined
-    if (frame.type === 'welcome') {
-      this.#heartbeat = frame.heartbeat
-      this.#watch()
-    }
+    if (frame.type === 'welcome') this.#watch(frame.heartbeat)
     if (frame.type !== 'pong') this.#listener.frame(frame)
   }
 
   /** Pings of the server are not shown to pages: when nothing else comes, the client asks. */
-  #watch (): void {
-    clearTimeout(this.#beat)
-    this.#beat = setTimeout(() => {
-      if (Date.now() - this.#heard >= this.#heartbeat) this.#ping(PATIENCE)
-      this.#watch()
-    }, this.#heartbeat)
+  #watch (heartbeat: number): void {
+    clearInterval(this.#beat)
+    let beats = 0
+    this.#beat = setInterval(() => {
+      if (++beats % BEATS === 0 || Date.now() - this.#heard >= heartbeat) this.#ping(PATIENCE)
+    }, heartbeat)
   }
 
   #ping (patience: number): void {

@@ -67,11 +67,10 @@ for (const code of [4500, 4501, 4502, 4503, 4504, 4505]) {
 t.test('a connection that was idle is opened again on its next use', async t => {
   const server = await startScripted(t)
   const client = startClient(t, server.url)
-  const channel = client.channel('chat:lobby')
-  await channel.subscribe()
+  await client.ready
   ;(await server.peer()).close(4506)
   await until(() => client.state === 'idle', 'idle')
-  t.match(await channel.publish('message', 1), { offset: 1 })
+  t.match(await client.channel('chat:lobby').publish('message', 1), { offset: 1 })
   t.equal(server.peers.length, 2)
 })
 
