@@ -1,6 +1,6 @@
 import type { GapFrame, Position, SubscribedFrame } from '../../src/core/protocol.ts'
 import { channelsQuery, HttpLink } from './http-link.ts'
-import type { Ask, Frame, Link, LinkListener, LinkOptions, Wish } from './transport.ts'
+import type { Ask, EntryFrame, Link, LinkListener, LinkOptions, Wish } from './transport.ts'
 
 const WAIT = 25_000
 /** How much longer than it was asked to wait an answer may take; ms. */
@@ -8,7 +8,7 @@ const PATIENCE = 10_000
 /** Between answers that come at once and bring nothing; ms. */
 const PAUSE = 1000
 
-interface Answer { messages: Frame[], recovered: boolean, positions: Record<string, Position> }
+interface Answer { messages: Array<EntryFrame | GapFrame | SubscribedFrame>, positions: Record<string, Position> }
 /** A channel: where it is, and whether it has yet to be answered. */
 interface Polled extends Wish { readonly asked?: boolean }
 
@@ -63,21 +63,20 @@ class PollLink extends HttpLink {
     }
   }
 
-  #take (asked: readonly Polled[], { messages, positions, recovered }: Answer): void {
+  #take (wanted: readonly Polled[], { messages, positions }: Answer): void {
     if (!this.#welcomed) this.tell({ type: 'welcome', connection: '', instance: '', heartbeat: WAIT, channels: [] })
     this.#welcomed = true
-    for (const polled of asked) {
-      const { channel, epoch, offset } = polled
+    for (const polled of wanted) {
+      const { channel, epoch, offset, asked } = polled
       // It may have been left, or asked for anew, while the request was under way.
       if (this.#channels.get(channel) !== polled) continue
       const now = positions[channel]
-      const change = messages.find((frame): frame is GapFrame | SubscribedFrame => (frame.type === 'gap' || frame.type === 'subscribed') && frame.channel === channel)
-      const lost = epoch !== undefined && !recovered && change?.type === 'gap'
-      // Where the numbering goes on under another name, that is told in its place among the messages, or else holds for all of them.
+      const change = messages.find(frame => frame.channel === channel && 'epoch' in frame) as GapFrame | SubscribedFrame | undefined
+      // Who did not ask is told of a loss in its place among the messages.
+      const lost = asked && epoch && change?.type === 'gap'
+      // Where the numbering goes on under another name, that is told there too, or else holds for all of them.
       const from = lost ? change : { epoch: (change && epoch) ?? now?.epoch, offset: offset ?? now?.offset }
-      if (polled.asked === true || lost || from.epoch !== epoch) {
-        this.tell({ type: 'subscribed', channel, epoch: from.epoch, offset: from.offset, recovered: epoch === undefined ? undefined : !lost })
-      }
+      if (asked || from.epoch !== epoch) this.tell({ type: 'subscribed', channel, epoch: from.epoch, offset: from.offset, recovered: epoch === undefined ? undefined : !lost })
       this.#channels.set(channel, { channel, ...now })
     }
     for (const frame of messages) this.tell(frame)

@@ -258,3 +258,27 @@ t.test('a heartbeat finds out about a connection that says nothing any more', { 
   server.intercept = ({ type }, from) => type === 'ping' && from === peer
   await until(() => server.peers.length === 2, 'another one', 20_000)
 })
+
+t.test('what a poll hears before a loss is of the time before it', async t => {
+  const said = (offset: number, data: string): object => ({ type: 'message', channel: 'chat:lobby', id: data, event: 'message', at: 1, offset, data })
+  const answers = [
+    { messages: [], recovered: true, positions: { 'chat:lobby': { epoch: 'e1', offset: 5 } } },
+    {
+      messages: [said(6, 'lost'), { type: 'gap', channel: 'chat:lobby', epoch: 'e2', offset: 5, reason: 'fork' }, said(6, 'new')],
+      recovered: false,
+      positions: { 'chat:lobby': { epoch: 'e2', offset: 6 } }
+    }
+  ]
+  const client = startClient(t, 'http://polled.test', {
+    transport: 'poll',
+    fetch: async () => answers.length === 0 ? await new Promise(() => {}) : Response.json(answers.shift())
+  })
+  const channel = client.channel('chat:lobby')
+  const heard: unknown[] = []
+  channel.on('*', data => heard.push(data))
+  channel.on('$gap', ({ position }) => heard.push(position))
+  await channel.subscribe()
+  await until(() => heard.length >= 3, 'both messages and the loss')
+  t.strictSame(heard, ['lost', { epoch: 'e2', offset: 5 }, 'new'])
+  t.strictSame(channel.position, { epoch: 'e2', offset: 6 })
+})
