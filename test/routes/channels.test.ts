@@ -136,6 +136,19 @@ t.test('any JSON value is data', async t => {
   t.strictSame(reader.heard('chat:any'), values)
 })
 
+t.test('a tenant is told of in its own name, and in no other', async t => {
+  for (const [n, tenant] of ['acme', 'Zoë & Sons'].entries()) {
+    const path = `/tenants/${encodeURIComponent(tenant)}/messages`
+    const [member, stranger] = [await connect(t, memory.wsUrl, { tenant }), await connect(t, memory.wsUrl, { tenant: 'other' })]
+    t.match(await post(memory, path, { data: `${n} without a header` }), { status: 201 })
+    t.match(await post(memory, path, { data: `${n} with its own` }, { ...key, 'x-tenant': encodeURIComponent(tenant) }), { status: 201 })
+    t.match(await post(memory, path, { data: `${n} with another` }, { ...key, 'x-tenant': 'other' }), { ...refusal(403, 'forbidden'), body: { message: /X-Tenant/ } })
+    await until(() => member.frames.filter(({ type }) => type === 'message').length === 2, 'both')
+    t.strictSame(member.frames.flatMap(({ type, data }) => type === 'message' ? [data] : []), [`${n} without a header`, `${n} with its own`])
+    t.strictSame(stranger.frames.filter(({ type }) => type === 'message'), [])
+  }
+})
+
 t.test('only JSON is taken', async t => {
   for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'application/jsonp', 'text/json', '']) {
     t.match(await post(memory, '/channels/chat:type/messages', '{"data":1}', { ...key, 'content-type': type }), refusal(415, 'bad_request'), type)
