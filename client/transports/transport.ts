@@ -29,7 +29,7 @@ export interface PresenceChange {
 /** What the entries of a channel have in common. */
 export type EntryFrame = (MessageFrame & { readonly user?: undefined }) | (PresenceChange & { readonly id?: undefined })
 export interface HistoryPage {
-  type: 'history', id?: CommandId, channel: string, epoch: string, offset: number, recovered?: boolean, messages: EntryFrame[]
+  type: 'history', id?: CommandId, channel: string, epoch: string, offset: number, recovered: boolean, messages: EntryFrame[]
 }
 
 /** All that a server says to a client. */

@@ -11,8 +11,8 @@ export interface History {
   readonly epoch: string
   /** Of the last message here; where there is none, the position from which there is nothing. */
   readonly offset: number
-  /** Whether everything after the position asked for is here or comes after this part. Absent where none was asked for. */
-  readonly recovered?: boolean
+  /** Whether everything after the position asked for is here or comes after this part. Where none was asked for there is nothing to miss. */
+  readonly recovered: boolean
   readonly messages: readonly Message[]
 }
 
@@ -32,7 +32,7 @@ export async function readHistory ({ broker, key, after, limit, maxBufferedBytes
   const bytes = Math.min(MAX_BYTES, maxBufferedBytes / 2)
   if (after === undefined) {
     const { epoch, offset, messages } = await broker.readBack(key, undefined, limit, bytes)
-    return part(epoch, messages, offset)
+    return { ...part(epoch, messages, offset), recovered: true }
   }
   const first = await broker.read(key, after.offset, limit, bytes)
   const { from, reason } = resume(after, first)
@@ -40,6 +40,6 @@ export async function readHistory ({ broker, key, after, limit, maxBufferedBytes
   return { ...part(epoch, messages, from), recovered: reason === undefined }
 }
 
-function part (epoch: string, messages: readonly Message[], from: number): History {
+function part (epoch: string, messages: readonly Message[], from: number): Omit<History, 'recovered'> {
   return { epoch, offset: messages.at(-1)?.position?.offset ?? from, messages }
 }

@@ -56,7 +56,7 @@ export interface PublishedFrame {
 }
 export interface GapFrame { type: 'gap', channel: string, epoch: string, offset: number, reason: GapReason }
 export interface HistoryFrame {
-  type: 'history', id?: CommandId, channel: string, epoch: string, offset: number, recovered?: boolean, messages: unknown[]
+  type: 'history', id?: CommandId, channel: string, epoch: string, offset: number, recovered: boolean, messages: unknown[]
 }
 /** A user who is in a channel: on how many connections, since when (of the first of them), and what the token says of the user. */
 export interface PresentUser { readonly user: string, readonly connections: number, readonly since: number, readonly info?: unknown }

@@ -7,12 +7,12 @@ import { publish, PublishBody, PublishReply } from './publish.ts'
 
 const HistoryReply = {
   type: 'object',
-  required: ['channel', 'epoch', 'offset', 'messages'],
+  required: ['channel', 'epoch', 'offset', 'recovered', 'messages'],
   properties: {
     channel: { type: 'string' },
     epoch: { type: 'string' },
     offset: { type: 'integer', description: 'Of the last message here, or where reading began' },
-    recovered: { type: 'boolean', description: 'Whether everything after the position asked for is here or still to come' },
+    recovered: { type: 'boolean', description: 'Whether everything after the position asked for is here or still to come; true without one' },
     messages: { type: 'array', items: {} }
   }
 }

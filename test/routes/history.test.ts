@@ -45,8 +45,7 @@ for (const broker of BROKERS) {
     t.test('without a position it is the newest messages, oldest first', async t => {
       const { status, body } = await get(b, 'chat:lobby')
       t.equal(status, 200)
-      t.match(body, { channel: 'chat:lobby', epoch, offset: 605 })
-      t.notOk('recovered' in body)
+      t.match(body, { channel: 'chat:lobby', epoch, offset: 605, recovered: true })
       t.strictSame(body.messages.map(({ offset }) => offset), Array.from({ length: 50 }, (_, i) => 556 + i), '50 of them unless asked for otherwise')
       t.match(body.messages[0], { type: 'message', channel: 'chat:lobby', offset: 556, event: 'message', data: 556, at: Number, id: String })
       t.strictSame(await ask(client, { channel: 'chat:lobby' }), body, 'a WebSocket is told the same')
@@ -172,7 +171,7 @@ for (const broker of BROKERS) {
     const { a, b } = await startInstances(t, broker, { CHANNELS_FILE: channelsFile(t, { room: { history: { size: 10, ttl: 1000 } } }) })
     const epoch = await fill(t, a, 'room:old', 4)
     await sleep(1300)
-    t.strictSame((await get(b, 'room:old')).body, { channel: 'room:old', epoch, offset: 4, messages: [] })
+    t.strictSame((await get(b, 'room:old')).body, { channel: 'room:old', epoch, offset: 4, recovered: true, messages: [] })
     t.match((await get(b, 'room:old', { after: `${epoch}:4` })).body, { recovered: true, offset: 4 })
     t.match((await get(b, 'room:old', { after: `${epoch}:3` })).body, { recovered: false, offset: 4 })
   })
