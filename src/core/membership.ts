@@ -201,7 +201,8 @@ export class Membership {
     if (feed === undefined || start === undefined) {
       const lost = feed === undefined && typeof position === 'object'
       answer(channel, lost ? { recovered: false } : { ...feed?.position })
-      this.#hub.add(key, connection)
+      // The answer may have been too much for a reader who is too slow.
+      if (connection.open) this.#hub.add(key, connection)
       return undefined
     }
     // Who gave no position has nothing to recover, and does not ask how that went.

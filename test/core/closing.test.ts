@@ -80,3 +80,23 @@ t.test('who is too slow for what waits there is closed for that, and once', asyn
   last.close(closes.shutdown)
   t.strictSame(transport.order, [1, closes.tooSlow.code])
 })
+
+t.test('who is too slow for the answer to a subscription is no reader of its channel', async t => {
+  const broker = new MemoryBroker()
+  const limits = { maxChannels: 128, maxMessageBytes: 65_536, maxBufferedBytes: 65_536, maxInstanceBufferedBytes: 1 << 28, rateLimit: 50, maxConnectionsPerUser: 0, connectionLimitPolicy: 'reject' as const }
+  const presence = new MemoryPresence({ broker, namespaces: defaultNamespaces })
+  t.teardown(async () => {
+    await presence.close()
+    await broker.close()
+  })
+  const realtime = new Realtime({ broker, presence, namespaces: defaultNamespaces, limits, heartbeat: 25_000 })
+  await realtime.start()
+  const transport = new RecordingTransport(new LineFraming())
+  const connection = realtime.open(transport, identity)
+  await realtime.welcome(connection)
+  t.equal(realtime.hub.channels, 1, 'its own')
+  transport.buffered = 65_537
+  await realtime.subscribe(connection, { channel: 'live:all' }, () => connection.send({ type: 'subscribed', channel: 'live:all' }))
+  t.strictSame(transport.closes, [closes.tooSlow])
+  t.equal(realtime.hub.channels, 0)
+})
