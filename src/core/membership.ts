@@ -213,21 +213,24 @@ export class Membership {
   }
 
   /**
-   * Answers for a channel that the connection has. An own one came unasked and without a position: given one later, the connection goes
-   * back to it. Rejects with `unavailable`; then it hears the channel as before.
+   * Answers for a channel that the connection has. Given a position, the connection goes back to it: what it has heard is not known here.
+   * Rejects with `unavailable`, also while it is still told what it missed; then it hears the channel as before.
    */
   #again (connection: Connection, { channel, position }: Wish, answer: (channel: string, resumed: Resumed) => void): Promise<void> | undefined {
     const key = this.#key(connection, channel)
     const feed = this.interest.feed(key)
     // The answer says where the channel is: what came before that must not come after it.
     this.#hub.flush(key)
-    const goesBack = position !== undefined && connection.identity.own.includes(channel) && !connection.behind.has(channel)
-    if (feed === undefined || !goesBack) {
-      answer(channel, { ...feed?.position })
+    const behind = connection.behind.has(channel)
+    if (behind && typeof position === 'object') throw new RealtimeError('unavailable', `What was missed in '${channel}' is still on its way: ask again when it is there.`)
+    if (feed === undefined || behind || position === undefined) {
+      answer(channel, feed === undefined && typeof position === 'object' ? { recovered: false } : { ...feed?.position })
       return undefined
     }
     return this.#catchUp(connection, channel, feed, position, told => {
       this.#hub.remove(key, connection)
+      const framing = cursorOf(connection.transport.framing)
+      if (typeof position === 'object' && framing?.has(key)) framing.place(key, channel, position)
       answer(channel, told)
     })
   }

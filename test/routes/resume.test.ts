@@ -80,6 +80,34 @@ for (const broker of BROKERS) {
       t.notOk('recovered' in client.frames.at(-1)!, 'who brings no position is not told that anything was recovered')
     })
 
+    t.test('who gives a position for a channel that it hears goes back to it', async t => {
+      const { a, b } = await startInstances(t, broker)
+      const { epoch } = await say(t, a, 'chat:back', 1)
+      const client = await connect(t, b.wsUrl)
+      t.match(await client.ask({ type: 'subscribe', channel: 'chat:back' }), { type: 'subscribed', offset: 1 })
+      for (let n = 2; n <= 5; n++) await say(t, a, 'chat:back', n)
+      await until(() => client.heard('chat:back').length === 4, 'what is live')
+      const heard = (): unknown[] => client.frames.splice(0).filter(({ channel }) => channel === 'chat:back').map(({ type, offset }) => type === 'message' ? offset : type)
+      heard()
+
+      t.match(await client.ask({ type: 'subscribe', channel: 'chat:back', epoch, offset: 5 }), { type: 'subscribed', offset: 5, recovered: true, replay: 0 })
+      t.match(await client.ask({ type: 'subscribe', channel: 'chat:back', epoch, offset: 3 }), { type: 'subscribed', offset: 5, recovered: true, replay: 2 })
+      await say(t, a, 'chat:back', 6)
+      await until(() => client.heard('chat:back').includes(6), 'it is live again')
+      t.strictSame(heard(), ['subscribed', 'subscribed', 4, 5, 6])
+      t.match(await client.ask({ type: 'subscribe', channel: 'chat:back', epoch: 'nonesuch', offset: 3 }), { type: 'subscribed', recovered: false })
+      await client.next(({ type }) => type === 'gap')
+
+      const cursor = await firstCursor(t, { service: a, channels: ['chat:back'] })
+      await say(t, a, 'chat:back', 7)
+      await until(() => client.heard('chat:back').includes(7), 'it is live still')
+      heard()
+      client.send(JSON.stringify({ type: 'resume', cursor }))
+      t.match(await client.next(({ type, channel }) => type === 'subscribed' && channel === 'chat:back'), { offset: 7, recovered: true, replay: 1 })
+      await until(() => client.heard('chat:back').includes(7), 'it comes again')
+      t.notOk('recovered' in await client.ask({ type: 'subscribe', channel: 'chat:back' }), 'who gives none is where it was')
+    })
+
     t.test('an own channel comes unasked, and can be resumed like any other', async t => {
       const { a, b } = await startInstances(t, broker)
       const backend = new Backend(t, a)
