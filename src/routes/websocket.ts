@@ -48,8 +48,14 @@ export default async function websocket (fastify: FastifyInstance): Promise<void
         done()
       }, done)
     },
-    // A refused upgrade ends its connection.
-    onSend: async (request, reply) => { if (request.ws) reply.header('connection', 'close') },
+    // The gate knows how to end such a connection so that the answer arrives.
+    errorHandler (error, request, reply) {
+      if (!request.ws) throw error
+      const { status, code, message } = visible(error)
+      if (code === 'internal') request.log.error({ err: error }, 'a connection could not be opened')
+      reply.hijack()
+      gate.refuse(request.raw.socket, { status, code, message, headers: reply.getHeaders() })
+    },
     handler: async (_request, reply) => {
       reply.code(426).header('upgrade', 'websocket').header('connection', 'upgrade')
       return { statusCode: 426, code: 'bad_request', error: 'Upgrade Required', message: 'This URL speaks WebSocket: connect with ws:// or wss://.' }
