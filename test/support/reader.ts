@@ -54,6 +54,12 @@ export class Reader {
     return this
   }
 
+  /** Waits until it gets the channel's messages; answers false where it is refused. */
+  async admitted (): Promise<boolean> {
+    await until(() => this.#listening || this.closed, 'a reader listens, or is refused')
+    return this.#listening
+  }
+
   /** Reads no more. */
   stop (): void { this.socket.pause() }
 
