@@ -1,5 +1,8 @@
 import { Pace } from './pace.ts'
 
+/** How long who comes waits at most, ms. At a thousand a second that makes a batch of a hundred; batches of half the size save little on a slow processor. */
+const MOST = 100
+
 /**
  * Has those who come in a storm go on together. What each of them takes (a token, a place, a channel of its own) is much code and little work: done for
  * many in a row, it finds that code in the processor's caches, where other connections' reads and writes would throw it out in between.
@@ -14,7 +17,7 @@ export class Arrivals {
     this.#together = undefined
     this.#go()
     return count
-  })
+  }, MOST)
 
   /** Resolves when it is the turn of whoever comes now: for one who comes alone at the end of this turn of the event loop, and else as {@link Pace} says. */
   wait (): Promise<void> {

@@ -11,12 +11,19 @@ const FULL = 200
  */
 export class Pace {
   readonly #send: () => number
+  readonly #most: number
   #scheduled = false
   /** From when on the next batch may go; `performance.now()`. */
   #next = -Infinity
 
-  /** @param send sends all that has gathered, and answers how many things that were; never throws */
-  constructor (send: () => number) { this.#send = send }
+  /**
+   * @param send sends all that has gathered, and answers how many things that were; never throws
+   * @param most ms that a batch keeps the next one waiting at most
+   */
+  constructor (send: () => number, most = MOST) {
+    this.#send = send
+    this.#most = most
+  }
 
   /** There is something to send. */
   schedule (): void {
@@ -30,6 +37,6 @@ export class Pace {
   readonly #turn = (): void => {
     this.#scheduled = false
     const count = this.#send()
-    this.#next = performance.now() + (count < FULL ? Math.min(MOST, EACH * count) : 0)
+    this.#next = performance.now() + (count < FULL ? Math.min(this.#most, EACH * count) : 0)
   }
 }
