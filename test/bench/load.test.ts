@@ -27,7 +27,7 @@ t.test('the load client publishes on all instances, and every reader hears every
     t.equal(here.reduce((sum, count) => sum + count, 0), result.sent, 'each message was taken in once')
     t.ok(here.every(count => count >= result.sent / 4), `each instance took a fair share: ${here.join(' and ')}`)
     t.equal(result.heard, result.sent * MEMBERS)
-    t.ok(result.sent >= 300, 'and they were many')
+    t.ok(result.sent >= 100, 'and they were many')
   }
 })
 
