@@ -6,8 +6,8 @@ const FULL = 200
 
 /**
  * Sets the pace of batches, so that what comes in a storm goes in few: a batch goes at the end of the turn of the event loop in which it was
- * asked for, but not sooner than {@link EACH} ms after the one before for each thing in that, and {@link MOST} ms for many. What comes alone
- * waits for nothing. A turn is no measure: Node accepts one connection in each, however many are waiting.
+ * asked for, but not sooner than {@link EACH} ms after the one before for each thing in that, and {@link MOST} ms for many, or what it is told. What
+ * comes alone waits for nothing. A turn is no measure: Node accepts one connection in each, however many are waiting.
  */
 export class Pace {
   readonly #send: () => number

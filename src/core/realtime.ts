@@ -9,7 +9,7 @@ import type { Directives } from './directives/directives.ts'
 import { RealtimeError, visible } from './errors.ts'
 import { readHistory, type History } from './history.ts'
 import { Hub } from './hub.ts'
-import type { Action, Identity } from './identity.ts'
+import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
 import { Membership } from './membership.ts'
 import { silent, type Observer } from './observer.ts'
@@ -160,7 +160,7 @@ export class Realtime implements ConnectionOwner {
     return this.#serial.run(`${connection.id} ${channel}`, () => {
       const { identity } = connection
       if (granted) connection.grant(channel)
-      const verdict = connection.granted.has(channel) ? undefined : this.allow(identity, 'subscribe', channel)
+      const verdict = connection.granted.has(channel) ? undefined : this.rights.allow(identity, 'subscribe', channel)
       if (verdict === undefined && !presence) return this.#hear(connection, identity, visit, answer)
       return this.#seen(verdict, identity, visit).then(() => this.#hear(connection, identity, visit, answer))
     })
@@ -248,9 +248,6 @@ export class Realtime implements ConnectionOwner {
     if (failure !== undefined) throw failure
   }
 
-  /** Checks that an identity may do something with a channel, as {@link Rights.allow} does. */
-  allow (identity: Identity, action: Action, channel: string): Promise<void> | undefined { return this.rights.allow(identity, action, channel) }
-
   #part (connection: Connection, channel: string): boolean {
     const had = this.#membership.part(connection, channel)
     if (had) this.attendance.exit(connection, channel)
@@ -283,7 +280,7 @@ export class Realtime implements ConnectionOwner {
   async #recheck (connection: Connection, channel: string): Promise<unknown> {
     if (connection.granted.has(channel)) return undefined
     try {
-      await this.allow(connection.identity, 'subscribe', channel)
+      await this.rights.allow(connection.identity, 'subscribe', channel)
       return undefined
     } catch (error) {
       const { code } = visible(error)

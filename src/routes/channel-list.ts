@@ -29,7 +29,7 @@ export async function readingOf (realtime: Realtime, identity: Identity, list: s
   if (channels.filter(channel => !identity.own.includes(channel)).length > most) {
     throw new RealtimeError('too_many_channels', `One reader may have ${most} channels: split them.`)
   }
-  for (const channel of channels) await realtime.allow(identity, 'subscribe', channel)
+  for (const channel of channels) await realtime.rights.allow(identity, 'subscribe', channel)
   const seen = presence ? await seenIn(realtime, identity, channels) : []
   const known = places && new Map(Array.from(places).filter((place): place is [string, Position] => place[1] !== undefined))
   return { wishes: channels.map(channel => ({ channel, position: listed.get(channel) ?? known?.get(channel), presence: seen.includes(channel) })), places: known }
@@ -39,6 +39,6 @@ export async function readingOf (realtime: Realtime, identity: Identity, list: s
 async function seenIn (realtime: Realtime, identity: Identity, channels: readonly string[]): Promise<string[]> {
   const seen = channels.filter(channel => realtime.attendance.tracks(channel))
   if (seen.length === 0) throw new RealtimeError('bad_request', "'presence' is for channels of namespaces with presence: none of these has it.")
-  for (const channel of seen) await realtime.allow(identity, 'presence', channel)
+  for (const channel of seen) await realtime.rights.allow(identity, 'presence', channel)
   return seen
 }

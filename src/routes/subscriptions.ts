@@ -48,7 +48,7 @@ export async function wishesIn (realtime: Realtime, identity: Identity, { channe
     const { channel: name, epoch, offset } = typeof item === 'string' ? { channel: item } : item
     const channel = parseChannel(name)
     if ((epoch === undefined) !== (offset === undefined)) throw new RealtimeError('bad_request', "'epoch' and 'offset' are a position together: give both, or neither.")
-    await realtime.allow(identity, 'subscribe', channel)
+    await realtime.rights.allow(identity, 'subscribe', channel)
     wishes.set(channel, { channel, position: epoch === undefined || offset === undefined ? undefined : { epoch, offset } })
   }
   return [...wishes.values()]

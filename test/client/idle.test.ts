@@ -30,14 +30,19 @@ function busy (t: Test, service: Service, channel: string): () => Promise<number
   }
 }
 
-t.test('who only listens is not idle, however busy the channel', async t => {
-  const service = await startReady(t, { HEARTBEAT_INTERVAL: '150', IDLE_TIMEOUT: '2500' })
+/** A client that listens to a busy channel, and what it hears. */
+async function listen (t: Test, service: Service): Promise<{ client: ReturnType<typeof startClient>, heard: unknown[], stop: () => Promise<number> }> {
   const client = startClient(t, service.url, { transport: 'websocket' })
   const channel = client.channel('chat:busy')
   const heard: unknown[] = []
   channel.on('*', data => heard.push(data))
   await channel.subscribe()
-  const stop = busy(t, service, 'chat:busy')
+  return { client, heard, stop: busy(t, service, 'chat:busy') }
+}
+
+t.test('who only listens is not idle, however busy the channel', async t => {
+  const service = await startReady(t, { HEARTBEAT_INTERVAL: '150', IDLE_TIMEOUT: '2500' })
+  const { client, heard, stop } = await listen(t, service)
   await sleep(6000)
   const last = await stop()
   await until(() => heard.length === last, 'all messages')
@@ -48,22 +53,17 @@ t.test('who only listens is not idle, however busy the channel', async t => {
 
 t.test('where the service does not wait for that, who listens comes back and misses nothing, and who does not waits for its next use', async t => {
   const service = await startReady(t, { HEARTBEAT_INTERVAL: '5000', IDLE_TIMEOUT: '500' })
-  const client = startClient(t, service.url, { transport: 'websocket' })
-  const channel = client.channel('chat:busy')
-  const heard: unknown[] = []
-  channel.on('*', data => heard.push(data))
-  await channel.subscribe()
-  const stop = busy(t, service, 'chat:busy')
+  const { client, heard, stop } = await listen(t, service)
   await until(() => client.states.filter(state => state === 'connected').length === 3, 'it came back twice')
   const last = await stop()
   await until(() => heard.length === last, 'all messages')
   t.strictSame(heard, numbers(1, last))
   t.notOk(client.states.includes('idle'))
 
-  channel.unsubscribe()
+  client.channel('chat:busy').unsubscribe()
   await until(() => client.state === 'idle', 'nothing is listened to')
   await sleep(1000)
   t.equal(client.state, 'idle')
-  await channel.subscribe()
+  await client.channel('chat:busy').subscribe()
   t.equal(client.state, 'connected')
 })
