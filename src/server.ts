@@ -4,7 +4,7 @@ import { notFound, serverErrors } from '../plugins/errors.ts'
 import carillon from './app.ts'
 import { ConfigError, loadConfig, type Config } from './config.ts'
 import { loggerOptions } from './logger.ts'
-import { compileSooner, endOneStream } from './tiering.ts'
+import { changeOneValue, compileSooner, endOneStream } from './tiering.ts'
 
 /** Headers must have come by then, and whole requests; ms. Neither limits how long an answer or a stream may last. */
 const HEADERS_TIMEOUT = 10_000
@@ -40,6 +40,7 @@ function build (config: Config): FastifyInstance {
 async function main (): Promise<void> {
   compileSooner()
   endOneStream()
+  changeOneValue()
   const config = loadConfig()
   const app = build(config)
   app.setNotFoundHandler(notFound)

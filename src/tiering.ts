@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { setFlagsFromString } from 'node:v8'
 
@@ -11,9 +12,20 @@ export function compileSooner (): void {
 }
 
 /**
- * Has a stream end before any client's does. What never changed V8 compiles in as a constant: with the first socket that ended, a good part of what was
- * compiled for all others would be thrown away, and compiled anew while they wait.
+ * Has a stream and a socket end before any client's does. What never changed V8 compiles in as a constant: with the first socket that ended, a good part
+ * of what was compiled for all others would be thrown away, and compiled anew while they wait.
  */
 export function endOneStream (): void {
   new PassThrough().on('error', () => {}).destroy(new Error('the first to end'))
+  // It has a handle by now, which is what matters, and would reach for its peer in the next turn.
+  connect({ host: '127.0.0.1', port: 1 }).destroy()
+}
+
+/**
+ * Has the value of a result change, for the same reason. V8 takes `{ value, done }`, what an iterator answers, and any other object that begins with
+ * `value` for the same kind: with the first metric that is counted up, all that goes over lists would be thrown away.
+ */
+export function changeOneValue (): void {
+  const result = { value: 0, done: false }
+  result.value = 1
 }
