@@ -1,11 +1,11 @@
 import { reasonOf, unavailable } from '../broker/link.ts'
 import { Pace } from '../pace.ts'
 import type { Admission } from './presence.ts'
-import { MOST_STEPS, outcomesOf, tally, type Outcome } from './steps.ts'
+import { MOST_STEPS, outcomesOf, tally, type Outcome, type Step } from './steps.ts'
 import type { Teller, TellerOptions } from './teller.ts'
 import { idOf, userOf, type Wish } from './wishes.ts'
 
-interface Newcomer { readonly own: Wish, readonly resolve: (admission: Admission) => void, readonly reject: (error: Error) => void }
+interface Newcomer { readonly own: Wish, readonly step: Step, readonly resolve: (admission: Admission) => void, readonly reject: (error: Error) => void }
 
 const NOBODY: readonly string[] = []
 /** What nearly all are answered. */
@@ -23,7 +23,7 @@ export class Admissions {
   /** Rejects with `unavailable`; then the connection is in nobody's way. */
   ask (own: Wish): Promise<Admission> {
     return new Promise((resolve, reject) => {
-      this.#gathered.push({ own, resolve, reject })
+      this.#gathered.push({ own, step: this.#step(own), resolve, reject })
       this.#pace.schedule()
     })
   }
@@ -38,43 +38,48 @@ export class Admissions {
   }
 
   async #admit (newcomers: readonly Newcomer[]): Promise<void> {
-    const { broker, names, lease, wishes, announcer, observer, teller } = this.#options
-    const instance = lease.name
-    const { until } = lease
-    const steps = newcomers.map(({ own }) => {
-      const { occupant: { connection, user, transport }, since, limit: { max, policy } = { max: 0, policy: 'reject' } } = own
-      return names.enter(own, announcer.of('came', true, own, user), { connection, user: userOf(own), since, transport, info: '', max, policy })
-    })
+    const { broker, names, lease, observer, teller } = this.#options
+    const { name, until } = lease
     let outcomes: Outcome[]
     try {
-      const [answer] = await broker.run([names.steps(until, steps, { instance })])
-      outcomes = outcomesOf(answer, steps.length)
+      const [answer] = await broker.run([names.steps(until, newcomers.map(({ step }) => step), { instance: name })])
+      outcomes = outcomesOf(answer, newcomers.length)
     } catch (error) {
       teller.hold()
-      for (const { own, reject } of newcomers) {
-        wishes.undo(own)
-        reject(error as Error)
-      }
+      for (const newcomer of newcomers) this.#undo(newcomer, error as Error)
       return
     }
     tally(observer, outcomes, newcomers.map(({ own }) => own), 'came')
-    for (let i = 0; i < newcomers.length; i++) {
-      const { own, resolve, reject } = newcomers[i] as Newcomer
-      const { word, evicted = NOBODY, failure } = outcomes[i] ?? {}
-      if (word === 'full') {
-        observer.limited()
-        teller.release(idOf(own))
-        resolve({ admitted: false, evicted: NOBODY })
-      } else if (word === 'in' && !this.#closed) {
-        wishes.admit(own)
-        // It was let in under a name that does not count any more.
-        if (lease.name !== instance) wishes.oweOne(own)
-        resolve(evicted.length === 0 ? ADMITTED : { admitted: true, evicted })
-      } else {
-        wishes.undo(own)
-        reject(unavailable('The broker did not take the connection in.', reasonOf(failure ?? word)))
-      }
-    }
+    for (let i = 0; i < newcomers.length; i++) this.#answer(newcomers[i] as Newcomer, outcomes[i] as Outcome, name)
     teller.schedule()
+  }
+
+  #step (own: Wish): Step {
+    const { names, announcer } = this.#options
+    const { occupant: { connection, user, transport }, since, limit: { max, policy } = { max: 0, policy: 'reject' } } = own
+    return names.enter(own, announcer.of('came', true, own, user), { connection, user: userOf(own), since, transport, info: '', max, policy })
+  }
+
+  /** `instance`: the name under which it was let in. */
+  #answer (newcomer: Newcomer, { word, evicted = NOBODY, failure }: Outcome, instance: string): void {
+    const { lease, wishes, observer, teller } = this.#options
+    const { own, resolve } = newcomer
+    if (word === 'full') {
+      observer.limited()
+      teller.release(idOf(own))
+      resolve({ admitted: false, evicted: NOBODY })
+    } else if (word === 'in' && !this.#closed) {
+      wishes.admit(own)
+      // That name does not count any more.
+      if (lease.name !== instance) wishes.oweOne(own)
+      resolve(evicted.length === 0 ? ADMITTED : { admitted: true, evicted })
+    } else {
+      this.#undo(newcomer, unavailable('The broker did not take the connection in.', reasonOf(failure ?? word)))
+    }
+  }
+
+  #undo ({ own, reject }: Newcomer, error: Error): void {
+    this.#options.wishes.undo(own)
+    reject(error)
   }
 }
