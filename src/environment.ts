@@ -45,7 +45,7 @@ const properties = {
   MAX_INSTANCE_BUFFERED_BYTES: integer(256 * MIB, 1024, Number.MAX_SAFE_INTEGER),
   COMPRESSION: oneOf('off', 'off', 'on'),
   RATE_LIMIT: integer(50, 1, 1_000_000),
-  GATHER_TIME: integer(10, 0, 1000),
+  GATHER_TIME: integer(15, 0, 1000),
   HEARTBEAT_INTERVAL: integer(25_000, 100, HOUR),
   IDLE_TIMEOUT: integer(30 * MINUTE, 0, TIMER),
   DRAIN_DELAY: integer(0, 0, HOUR),

@@ -44,7 +44,7 @@ t.test('without any variable the defaults of the contract hold', async t => {
       rateLimit: 50
     },
     compression: 'off',
-    gatherTime: 10,
+    gatherTime: 15,
     heartbeatInterval: 25_000,
     idleTimeout: 1_800_000,
     drainDelay: 0,

@@ -5,8 +5,12 @@ import { silent, type Observer } from './observer.ts'
 import { countOf, each, hasOne, withOne, withoutOne, type Several } from './several.ts'
 
 const KINDS = ['websocket', 'sse', 'poll'] as const
-/** ms that a channel rests for each of its readers after a write to all of them, which takes a third to half as long itself. */
+/**
+ * ms that a channel rests for each of its readers after a write to all of them, and how often as long as that write at least: a processor that is slow, or
+ * has more to do, gathers more rather than fall behind.
+ */
 const REST = 0.02
+const TIMES = 3
 /** A timer can't tell less, ms. */
 const LEAST = 1
 /** A channel that has gathered so much, in messages or bytes, is written without a rest, and does not rest after it: waiting would save little more. */
@@ -146,13 +150,18 @@ export class Hub {
     if (messages === undefined) return
     topic.pending = undefined
     const batch = new Batch(topic.key, messages)
+    const usual = countOf(topic.readers) * REST
+    const began = usual < LEAST ? 0 : performance.now()
     const reached = { websocket: 0, sse: 0, poll: 0 }
     for (const reader of each(topic.readers)) if (reader.deliver(batch)) reached[reader.transport.kind]++
     for (const kind of KINDS) if (reached[kind] > 0) this.#observer.delivered(kind, reached[kind] * messages.length)
     const now = Date.now()
     for (const { at } of messages) this.#observer.latency(Math.max(0, now - at))
     this.#observer.messages('out', 'message', messages.length)
-    const rest = messages.length < ENOUGH ? Math.min(this.#gatherTime, countOf(topic.readers) * REST) : 0
-    topic.rests = rest < LEAST ? 0 : performance.now() + rest
+    topic.rests = 0
+    if (usual < LEAST || messages.length >= ENOUGH) return
+    const ended = performance.now()
+    const rest = Math.min(this.#gatherTime, Math.max(usual, TIMES * (ended - began)))
+    if (rest >= LEAST) topic.rests = ended + rest
   }
 }

@@ -65,6 +65,23 @@ t.test('a channel of many readers rests after a write, and what comes meanwhile 
   await until(() => transport.text.endsWith('4\n'), 'it rests after that as well, and then goes on')
 })
 
+t.test('a channel rests three times as long as its readers took', async t => {
+  const { hub, transport } = crowded(50)
+  const slow = recorded(undefined, new LineFraming())
+  slow.transport.write = () => {
+    const end = performance.now() + 30
+    while (performance.now() < end);
+    return 0
+  }
+  hub.add('k', slow.connection)
+  hub.deliver('k', said('1'))
+  await turn()
+  const rested = performance.now()
+  hub.deliver('k', said('2'))
+  await until(() => transport.written.length > 1, 'it has rested')
+  t.ok(performance.now() - rested >= 60, 'by their number it would be 1 ms')
+})
+
 t.test('a channel that has gathered enough does not rest', async t => {
   const { hub, transport } = crowded(MANY)
   const numbers = Array.from({ length: 8 }, (_, i) => `${i}`)
