@@ -7,7 +7,7 @@ t.test('beside plain ws in the same run, no figure is much worse than its budget
   const { verdicts } = await quickBench(({ scenario, label, round, figures, problem }) => {
     t.comment(`${scenario}, round ${round + 1}, ${label}: ${problem ?? JSON.stringify(figures, (_key, value: unknown) => typeof value === 'number' ? Number(value.toPrecision(4)) : value)}`)
   })
-  for (const { budget: { scenario, contender, measure, ratio: target, today: limit = target }, ratio, excess } of verdicts) {
+  for (const { budget: { scenario, contender, measure, ratio: limit }, ratio, excess } of verdicts) {
     const bound = measure.better === 'less' ? `at most ${limit}` : `at least ${limit}`
     t.ok(excess <= TOLERANCE, `${scenario}: ${contender}'s ${measure.label}, ${ratio.toFixed(2)} of ws, is to be ${bound}, give or take ${TOLERANCE * 100} %`)
   }
