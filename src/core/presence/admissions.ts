@@ -50,7 +50,7 @@ export class Admissions {
       return
     }
     tally(observer, outcomes, newcomers.map(({ own }) => own), 'came')
-    for (let i = 0; i < newcomers.length; i++) this.#answer(newcomers[i] as Newcomer, outcomes[i] as Outcome, name)
+    for (let i = 0; i < newcomers.length; i++) this.#answer(newcomers[i] as Newcomer, outcomes[i], name)
     teller.schedule()
   }
 
@@ -60,10 +60,11 @@ export class Admissions {
     return names.enter(own, announcer.of('came', true, own, user), { connection, user: userOf(own), since, transport, info: '', max, policy })
   }
 
-  /** `instance`: the name under which it was let in. */
-  #answer (newcomer: Newcomer, { word, evicted = NOBODY, failure }: Outcome, instance: string): void {
+  /** Without an outcome it is refused. `instance`: the name under which it was let in. */
+  #answer (newcomer: Newcomer, outcome: Outcome | undefined, instance: string): void {
     const { lease, wishes, observer, teller } = this.#options
     const { own, resolve } = newcomer
+    const { word, evicted = NOBODY, failure } = outcome ?? {}
     if (word === 'full') {
       observer.limited()
       teller.release(idOf(own))
