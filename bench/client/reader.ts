@@ -101,7 +101,7 @@ export class Reader implements Client, Ear {
   get port (): number { return this.#options.port }
   get number (): number { return this.#options.number }
 
-  send (text: string): void { this.#socket.write(maskedFrame(text)) }
+  send (text: string): void { this.#socket.write(maskedFrames([text])) }
 
   /** Writes frames that are made already. */
   write (bytes: Buffer): void { writeTo(this.#socket, this.#output, bytes) }
@@ -208,20 +208,24 @@ export class Reader implements Client, Ear {
   }
 }
 
-/** A client's text frame; a mask of zeros leaves the text as it is. */
-export function maskedFrame (text: string): Buffer {
-  const length = Buffer.byteLength(text)
-  const head = length < 126 ? 6 : 8
-  const frame = Buffer.alloc(head + length)
-  frame[0] = 0x81
-  if (length < 126) {
-    frame[1] = 0x80 | length
-  } else {
-    frame[1] = 0x80 | 126
-    frame.writeUInt16BE(length, 2)
-  }
-  frame.write(text, head)
-  return frame
+/** A client's text frames, in one piece; a mask of zeros leaves the texts as they are. */
+export function maskedFrames (texts: readonly string[]): Buffer {
+  const lengths = texts.map(text => Buffer.byteLength(text))
+  const bytes = Buffer.allocUnsafe(lengths.reduce((sum, length) => sum + (length < 126 ? 6 : 8) + length, 0))
+  let at = 0
+  texts.forEach((text, i) => {
+    const length = lengths[i] as number
+    bytes[at++] = 0x81
+    if (length < 126) {
+      bytes[at++] = 0x80 | length
+    } else {
+      bytes[at++] = 0x80 | 126
+      at = bytes.writeUInt16BE(length, at)
+    }
+    at = bytes.writeUInt32BE(0, at)
+    at += bytes.write(text, at)
+  })
+  return bytes
 }
 
 function requestHead ({ framing }: Dialect, path: string, headers: readonly string[]): string {

@@ -1,7 +1,7 @@
 import { messageText } from './frames.ts'
 import { lifelikeTexts } from './texts.ts'
 import type { Poster } from './poster.ts'
-import { maskedFrame, type Crowd, type Reader } from './reader.ts'
+import { maskedFrames, type Crowd, type Reader } from './reader.ts'
 
 /** One channel: who listens to it, and what was sent to it. */
 export class Room {
@@ -39,7 +39,7 @@ export class Room {
     if (reader === undefined || publish === undefined || poster !== undefined) {
       this.#publish = (messages, first) => messages.forEach((data, i) => poster?.post(name, data, idOf(first + i)))
     } else {
-      this.#publish = (messages, first) => reader.write(Buffer.concat(messages.map((data, i) => maskedFrame(publish(name, data, idOf(first + i))))))
+      this.#publish = (messages, first) => reader.write(maskedFrames(messages.map((data, i) => publish(name, data, idOf(first + i)))))
     }
   }
 

@@ -6,8 +6,8 @@ const CYCLE = 30
  * A socket is read when so many messages are due, or any are and the last read is so long ago, ms: a read takes several, even where they come
  * one by one. The kernel keeps and acknowledges them meanwhile, as it does for any reader.
  */
-const ENOUGH = 16
-const LONGEST = 150
+const ENOUGH = 32
+const LONGEST = 300
 /** How often some of them are read, ms: as long as that takes nothing is published in a closed loop, and servers run out of work. */
 const SLICE = 1
 
