@@ -11,6 +11,8 @@ import type { Message, Publication } from './message.ts'
 const ONE = '2'
 const SEVERAL = '3'
 const LINE_FEED = 10
+const SEMICOLON = 0x3b
+const ZERO = 0x30
 
 /** Most bytes of envelopes that share a payload. As send.lua has it. */
 const MAX_BYTES = 65_536
@@ -59,7 +61,7 @@ export function decodePayload (bytes: Buffer): Message[] | undefined {
   for (let i = 1; i < fields.length; i++) {
     const end = start + Number(fields[i])
     // What is no length is no number, or beyond the end, and so is what was cut off.
-    const message = end <= bytes.length ? decodeEnvelope(bytes.subarray(start, end)) : undefined
+    const message = end <= bytes.length ? decodeEnvelope(bytes, start, end) : undefined
     if (message === undefined) return undefined
     messages.push(message)
     start = end
@@ -67,16 +69,45 @@ export function decodePayload (bytes: Buffer): Message[] | undefined {
   return fields[0] === SEVERAL && start === bytes.length && messages.length > 0 ? messages : undefined
 }
 
-/** A message from its envelope, without parsing its text; `undefined` for anything else. */
-export function decodeEnvelope (bytes: Buffer): Message | undefined {
-  const end = bytes.indexOf(LINE_FEED)
-  if (end === -1) return undefined
-  const fields = bytes.toString('latin1', 0, end).split(';')
-  // By their places: to take them apart at once goes through an iterator, and this is done for every message on every instance.
-  const event = fields[6]
-  if (fields[0] !== ONE || event === undefined) return undefined
-  const epoch = fields[4]
-  const offset = fields[5]
-  const position = epoch && offset ? { epoch, offset: Number(offset) } : undefined
-  return { event, at: Number(fields[1]), volatile: fields[2] === 'v', exclude: fields[3] || undefined, position, json: bytes.subarray(end + 1) }
+/**
+ * A message from its envelope, without parsing its text; `undefined` for anything else.
+ * @param start where in the bytes it begins
+ * @param end where it ends
+ */
+export function decodeEnvelope (bytes: Buffer, start = 0, end = bytes.length): Message | undefined {
+  const line = bytes.indexOf(LINE_FEED, start)
+  if (line === -1 || line >= end || bytes[start] !== ONE.charCodeAt(0) || bytes[start + 1] !== SEMICOLON) return undefined
+  // Field by field, as most are empty: this is done for every message on every instance.
+  const at = fieldEnd(bytes, start + 2, line)
+  const volatile = fieldEnd(bytes, at + 1, line)
+  const exclude = fieldEnd(bytes, volatile + 1, line)
+  const epoch = fieldEnd(bytes, exclude + 1, line)
+  const offset = fieldEnd(bytes, epoch + 1, line)
+  if (offset === line) return undefined
+  return {
+    event: bytes.toString('latin1', offset + 1, line),
+    at: decimal(bytes, start + 2, at),
+    volatile: volatile > at + 1,
+    exclude: exclude > volatile + 1 ? bytes.toString('latin1', volatile + 1, exclude) : undefined,
+    position: offset > epoch + 1 && epoch > exclude + 1 ? { epoch: bytes.toString('latin1', exclude + 1, epoch), offset: decimal(bytes, epoch + 1, offset) } : undefined,
+    json: bytes.subarray(line + 1, end)
+  }
+}
+
+/** Where the field that begins here ends, in a line that ends at `line`. */
+function fieldEnd (bytes: Buffer, from: number, line: number): number {
+  let end = Math.min(from, line)
+  while (end < line && bytes[end] !== SEMICOLON) end++
+  return end
+}
+
+/** The number that stands here; `NaN` where there is anything but digits. */
+function decimal (bytes: Buffer, from: number, to: number): number {
+  let value = 0
+  for (let i = from; i < to; i++) {
+    const digit = (bytes[i] as number) - ZERO
+    if (digit < 0 || digit > 9) return NaN
+    value = value * 10 + digit
+  }
+  return value
 }

@@ -7,7 +7,7 @@ const draft: Draft = { channel: 'chat:lobby', fallbackId: 'm-1', event: 'message
 const KINDS = [{}, { volatile: true }, { exclude: 'c_o-N' }, { volatile: true, exclude: 'x' }, { event: 'a.b:c-d_e' }, { data: 'é\u2028😀\n;' }, { event: '$join' }, { data: '' }, { data: '3;1\n' }]
 
 /** What is no envelope of this service. */
-const FOREIGN = ['', '\n', '{}', '{"type":"message"}\n', '1;1;;;;;message\n{}', '2\n{}', '2;2\n{}', '2;2;;\n{}', '2;2;;;;message\n{}', ';;;;\n{}', 'x'.repeat(1000)]
+const FOREIGN = ['', '\n', '{}', '{"type":"message"}\n', '1;1;;;;;message\n{}', '2\n{}', '2;2\n{}', '2;2;;\n{}', '2;2;;;;message\n{}', '2;2\n{;;;;;;}\n', '20;2;;;;;message\n{}', ';;;;\n{}', 'x'.repeat(1000)]
 
 /** So many messages of all kinds. */
 function many (count: number): Publication[] {
@@ -62,6 +62,12 @@ t.test('what is of another version, or none of ours, is no message', async t => 
   for (const text of FOREIGN) {
     t.equal(decodeEnvelope(Buffer.from(text)), undefined, JSON.stringify(text))
     t.equal(decodePayload(Buffer.from(text)), undefined, `${JSON.stringify(text)} as a payload`)
+  }
+})
+
+t.test('a position is one only if it is whole, and a number', async t => {
+  for (const [fields, position] of [['e;7', { epoch: 'e', offset: 7 }], ['e;', undefined], [';7', undefined], ['e;x', { epoch: 'e', offset: NaN }], ['e;-7', { epoch: 'e', offset: NaN }]] as const) {
+    t.same(decodeEnvelope(Buffer.from(`2;2;;;${fields};message\n{}`))?.position, position, fields)
   }
 })
 

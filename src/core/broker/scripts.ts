@@ -124,7 +124,7 @@ export function page ([epoch, last, earlier, oldest, envelopes]: ReadReply, { fr
   const after = back ? undefined : from
   let first = oldest.length === 0 ? offset + 1 : Number(oldest)
   const messages: Message[] = []
-  for (const message of envelopes.map(decodeEnvelope)) {
+  for (const message of envelopes.map(bytes => decodeEnvelope(bytes))) {
     const at = message?.position?.offset
     if (message === undefined || at === undefined) continue
     const before = messages.at(-1)?.position?.offset
