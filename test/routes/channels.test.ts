@@ -1,6 +1,6 @@
 import t from 'tap'
 import { startRedis } from '../support/redis.ts'
-import { API_KEY, startService, type Service } from '../support/service.ts'
+import { API_KEY, metric, startService, type Service } from '../support/service.ts'
 import { connect } from '../support/socket.ts'
 import { TcpClient } from '../support/tcp.ts'
 import { token } from '../support/token.ts'
@@ -262,6 +262,25 @@ t.test('the metrics that operators watch are there, and none names a channel, us
     /^http_request_duration_seconds_count\{.*route="\/channels\/:channel\/messages".*\} [1-9]/m
   ]) t.match(text, line)
   t.notMatch(text, /secret/)
+})
+
+t.test('the times of deliveries are a histogram', async t => {
+  const client = await connect(t, east.wsUrl)
+  await client.ask({ type: 'subscribe', channel: 'chat:lobby' })
+  const before = await metric(east, 'carillon_delivery_seconds_count')
+  await post(east, '/channels/chat:lobby/messages', { data: 1 })
+  await client.next(({ type }) => type === 'message')
+
+  const text = await (await fetch(east.metricsUrl)).text()
+  t.match(text, /^# TYPE carillon_delivery_seconds histogram$/m)
+  const buckets = Array.from(text.matchAll(/^carillon_delivery_seconds_bucket\{le="(.+)"\} (\d+)$/gm), ([, le, count]) => [le, Number(count)] as const)
+  t.strictSame(buckets.map(([le]) => le), ['0.001', '0.0025', '0.005', '0.01', '0.025', '0.05', '0.1', '0.25', '0.5', '1', '2.5', '5', '+Inf'])
+  t.strictSame(buckets, buckets.toSorted(([, a], [, b]) => a - b), 'none holds less than the one before')
+  const count = Number(/^carillon_delivery_seconds_count (\d+)$/m.exec(text)?.[1])
+  t.equal(buckets.at(-1)?.[1], count)
+  t.ok(count > before, `${count} after ${before}`)
+  const sum = Number(/^carillon_delivery_seconds_sum (\S+)$/m.exec(text)?.[1])
+  t.ok(sum < 5 * count, `${sum} s`)
 })
 
 t.test('a client that never finishes its request holds nothing for long', async t => {
