@@ -57,23 +57,43 @@ export function ownVariants (own: readonly string[], others: readonly string[]):
   return own.reduceRight<string[][]>((lists, channel) => lists.flatMap(list => [[channel, ...list], list]), [[...others]])
 }
 
-/** The cursor with this head and these positions, in the head's order. */
-export function encodeCursor (head: Buffer, positions: ReadonlyArray<Position | undefined>): string {
-  const epochs: string[] = []
-  const tail: number[] = []
-  for (const position of positions) {
+/** What cursors have in common as long as a reader stays in its channels, and these in their epochs: all but the offsets. */
+export interface CursorStem {
+  readonly epochs: readonly string[]
+  /** As much as makes whole characters by itself: three bytes are four of them. */
+  readonly text: string
+  /** What is left, two bytes at most. */
+  readonly rest: Buffer
+}
+
+/** What may move. */
+type Placed = Pick<Place, 'position'>
+
+/** The stem of cursors with this head, for readers at these positions, in the head's order, and in others of the same epochs. */
+export function cursorStem (head: Buffer, places: Iterable<Placed>): CursorStem {
+  const epochs = [...new Set(Array.from(places, ({ position }) => position?.epoch).filter(epoch => epoch !== undefined))]
+  const bytes = Buffer.concat([head, Buffer.from([epochs.length]), ...epochs.map(epoch => Buffer.from(epoch, 'base64url'))])
+  const whole = bytes.length - bytes.length % 3
+  return { epochs, text: bytes.toString('base64url', 0, whole), rest: bytes.subarray(whole) }
+}
+
+/** Longer than the offsets of any cursor: two bytes of a stem, and for each channel one for its epoch and at most eight for its offset. */
+const tail = Buffer.alloc(2 + MAX_CURSOR_CHANNELS * 9)
+
+/** The cursor with this stem and these positions, in the head's order. */
+export function encodeCursor ({ epochs, text, rest }: CursorStem, places: Iterable<Placed>): string {
+  let end = rest.copy(tail)
+  for (const { position } of places) {
     if (position === undefined) {
-      tail.push(0)
+      tail[end++] = 0
       continue
     }
-    let epoch = epochs.indexOf(position.epoch)
-    if (epoch === -1) epoch = epochs.push(position.epoch) - 1
-    tail.push(epoch + 1)
-    let offset = position.offset
-    for (; offset > 127; offset = Math.floor(offset / 128)) tail.push(offset % 128 + 128)
-    tail.push(offset)
+    tail[end++] = epochs.indexOf(position.epoch) + 1
+    let { offset } = position
+    for (; offset > 127; offset = Math.floor(offset / 128)) tail[end++] = offset % 128 + 128
+    tail[end++] = offset
   }
-  return Buffer.concat([head, Buffer.from([epochs.length]), ...epochs.map(epoch => Buffer.from(epoch, 'base64url')), Buffer.from(tail)]).toString('base64url')
+  return text + tail.toString('base64url', 0, end)
 }
 
 /** Reads a cursor. Throws `bad_request` for what is none. */

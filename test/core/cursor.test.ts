@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { isChannel } from '../../src/core/channel.ts'
-import { cursorDigest, cursorHead, decodeCursor, digestOf, encodeCursor, MAX_CURSOR, type Cursor } from '../../src/core/cursor.ts'
+import { cursorDigest, cursorHead, cursorStem, decodeCursor, digestOf, encodeCursor, MAX_CURSOR, type Cursor, type Place } from '../../src/core/cursor.ts'
 import { RealtimeError } from '../../src/core/errors.ts'
 import type { Position } from '../../src/core/protocol.ts'
 import { RUNS, SEED, seeded } from '../support/random.ts'
@@ -19,13 +19,17 @@ const far = fc.constantFrom(2 ** 28, 2 ** 31, 2 ** 32 + 1, Number.MAX_SAFE_INTEG
 const place = (offsets: fc.Arbitrary<number>): fc.Arbitrary<{ channel: string, position?: Position }> =>
   fc.record({ channel: name, position: fc.option(fc.record({ epoch, offset: offsets }), { nil: undefined }) })
 
+function cursorOf (places: ReadonlyArray<{ channel: string, position?: Position }>, changed = false): string {
+  const all = places.map(({ channel, position }): Place => ({ channel, position }))
+  return encodeCursor(cursorStem(cursorHead(all.map(({ channel }) => channel), changed), all), all)
+}
+
 t.test('a cursor says again what it was made from', async t => {
   const forms = { named: 0, digested: 0 }
   fc.assert(fc.property(fc.uniqueArray(place(fc.oneof(offset, far)), { minLength: 1, maxLength: 12, selector: ({ channel }) => channel }), fc.boolean(), (places, changed) => {
     const names = places.map(({ channel }) => channel)
-    const head = cursorHead(names, changed)
     const digest = cursorDigest(names)
-    const text = encodeCursor(head, places.map(({ position }) => position))
+    const text = cursorOf(places, changed)
     const cursor = decodeCursor(text)
     forms['places' in cursor ? 'named' : 'digested']++
     if (cursor.changed !== changed) return false
@@ -43,12 +47,12 @@ t.test('up to eight channels it has at most 128 bytes, whatever their names and 
   t.equal(MAX_CURSOR, 128)
   let longest = 0
   fc.assert(fc.property(fc.uniqueArray(place(offset), { minLength: 1, maxLength: 8, selector: ({ channel }) => channel }), places => {
-    const text = encodeCursor(cursorHead(places.map(({ channel }) => channel)), places.map(({ position }) => position))
+    const text = cursorOf(places)
     longest = Math.max(longest, text.length)
     return text.length <= 128 && /^[A-Za-z0-9_-]+$/.test(text)
   }), { ...RUNS, numRuns: 20_000 })
   const worst = Array.from({ length: 8 }, (_, i) => ({ channel: `${'n'.repeat(32)}:${String(i).repeat(127)}`, position: { epoch: Buffer.from([i, 1, 2, 3, 4]).toString('base64url'), offset: 2 ** 28 - 1 } }))
-  const text = encodeCursor(cursorHead(worst.map(({ channel }) => channel)), worst.map(({ position }) => position))
+  const text = cursorOf(worst)
   t.ok(text.length <= 128, `${text.length} bytes at worst, ${longest} seen`)
 })
 
@@ -62,8 +66,7 @@ t.test('names stand in the cursor itself as long as it stays short', async t => 
 
 t.test('the longest that can be asked for is read', async t => {
   const places = Array.from({ length: 255 }, (_, i) => ({ channel: `chat:${i}`, position: { epoch: Buffer.from([i, 0, 0, 0, 0]).toString('base64url'), offset: Number.MAX_SAFE_INTEGER - i } }))
-  const head = cursorHead(places.map(({ channel }) => channel))
-  const cursor = decodeCursor(encodeCursor(head, places.map(({ position }) => position)))
+  const cursor = decodeCursor(cursorOf(places))
   if ('places' in cursor) throw new Error('so many names can not be in it')
   t.strictSame(cursor.positions, places.map(({ position }) => position))
 })
@@ -81,7 +84,7 @@ t.test('forged and damaged cursors are refused, or say something well-formed', a
   const bytes = (length: number): Buffer => Buffer.from(Array.from({ length }, () => random() < 0.3 ? below(4) : below(256)))
   const good = Array.from({ length: 60 }, (_, i) => {
     const places = Array.from({ length: 1 + below(10) }, (_, n) => ({ channel: `chat:${'x'.repeat(below(30))}${i}-${n}`, position: random() < 0.2 ? undefined : { epoch: bytes(5).toString('base64url'), offset: below(2 ** (1 + below(40))) } }))
-    return Buffer.from(encodeCursor(cursorHead(places.map(({ channel }) => channel)), places.map(({ position }) => position)), 'base64url')
+    return Buffer.from(cursorOf(places), 'base64url')
   })
 
   function forged (): Buffer {

@@ -34,22 +34,21 @@ export function encodeRetry (ms: number): string {
   return `retry: ${Math.round(ms)}\n\n`
 }
 
-const ID = Buffer.from('id: ')
-const EVENT = Buffer.from('event: ')
-const DATA = Buffer.from('data: ')
-const LINE = Buffer.from('\n')
-const END = Buffer.from('\n\n')
+const NOTHING = Buffer.alloc(0)
+const END = '\n\n'
+const CRLF = '\r\n'
 
-function messageParts ({ event, json }: Message, id: string | undefined): Buffer[] {
-  // JSON text that this service encoded has no line ends; anything else takes the long way.
-  if (json.includes(LINE_FEED) || json.includes(CARRIAGE_RETURN)) return [Buffer.from(encodeEvent({ id, event, data: json.toString() }))]
-  const head = id === undefined ? [] : [ID, Buffer.from(id), LINE]
-  return [...head, EVENT, Buffer.from(event.replace(UNSAFE, '')), LINE, DATA, json, END]
+/** Lines before a message's text. Names are few, and mostly the one of the message before. */
+let before = { event: '', text: 'event: \ndata: ' }
+
+function linesBefore (event: string): string {
+  if (event !== before.event) before = { event, text: `event: ${event.replace(UNSAFE, '')}\ndata: ` }
+  return before.text
 }
 
 /** Bytes as one chunk of a chunked body (RFC 9112 §7.1). */
 function chunk (bytes: Buffer): Buffer {
-  return Buffer.concat([Buffer.from(bytes.length.toString(16) + '\r\n'), bytes, Buffer.from('\r\n')])
+  return Buffer.concat([Buffer.from(bytes.length.toString(16) + CRLF), bytes, Buffer.from(CRLF)])
 }
 
 /** Events with the cursor as their id, and the chunk around them where the body is chunked. */
@@ -63,14 +62,31 @@ export class EventFraming extends Places implements CursorFraming {
   }
 
   encode (messages: readonly Message[], key: string): Buffer {
-    const parts: Buffer[] = []
-    for (const message of messages) {
-      if (message.position !== undefined) this.moved(key, message.position)
+    const heads: string[] = []
+    const bodies: Buffer[] = []
+    let length = 0
+    for (const { event, json, position } of messages) {
+      if (position !== undefined) this.moved(key, position)
       // What has no position moves nobody.
-      parts.push(...messageParts(message, message.position && this.cursor))
+      const id = position && this.cursor
+      // JSON text that this service encoded has no line ends; anything else takes the long way.
+      const lines = json.includes(LINE_FEED) || json.includes(CARRIAGE_RETURN)
+      const head = lines ? encodeEvent({ id, event, data: json.toString() }).slice(0, -END.length) : (id === undefined ? '' : `id: ${id}\n`) + linesBefore(event)
+      const body = lines ? NOTHING : json
+      heads.push(head)
+      bodies.push(body)
+      length += Buffer.byteLength(head) + body.length + END.length
     }
-    const bytes = Buffer.concat(parts)
-    return this.chunked ? chunk(bytes) : bytes
+    const size = this.chunked ? length.toString(16) + CRLF : ''
+    const bytes = Buffer.allocUnsafe(size.length + length + (this.chunked ? CRLF.length : 0))
+    let at = bytes.write(size)
+    for (let i = 0; i < heads.length; i++) {
+      at += bytes.write(heads[i] as string, at)
+      at += (bodies[i] as Buffer).copy(bytes, at)
+      at += bytes.write(END, at)
+    }
+    if (this.chunked) bytes.write(CRLF, at)
+    return bytes
   }
 }
 
