@@ -6,9 +6,6 @@ import type { Observer, Observers } from '../src/core/observer.ts'
 import { Spread } from '../src/spread.ts'
 import { Tally } from '../src/tally.ts'
 
-/** Ranges of `carillon_delivery_seconds`, s. */
-const DELIVERY = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
-
 export interface MetricsPluginOptions {
   host: string
   /** Of the listener for `/metrics` alone; 0 for any free one. */
@@ -79,8 +76,8 @@ function instruments (fastify: FastifyInstance, registry: Registry): Observer {
   })
   const slowReaders = new Counter({ name: 'carillon_slow_readers_total', help: 'Connections closed because they were too far behind', registers })
   const closes = new Counter({ name: 'carillon_closes_total', help: 'Connections ended, by close code', labelNames: ['code'], registers })
-  const delivery = new Spread(DELIVERY)
-  registry.registerMetric(histogramOf(delivery, { name: 'carillon_delivery_seconds', help: 'From publishing a message to writing it to sockets here', bounds: DELIVERY }))
+  const delivery = new Spread([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
+  registry.registerMetric(histogramOf(delivery, 'carillon_delivery_seconds', 'From publishing a message to writing it to sockets here'))
   const roundtrip = new Histogram({ name: 'carillon_redis_roundtrip_seconds', help: 'Round trips to Redis', buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2], registers })
   const repairs = new Counter({ name: 'carillon_repairs_total', help: 'Times that messages which this instance had missed were read from the log', labelNames: ['cause'], registers })
   const resumes = new Counter({ name: 'carillon_resumes_total', help: 'Readers that came back with a position', labelNames: ['outcome'], registers })
@@ -106,14 +103,14 @@ function instruments (fastify: FastifyInstance, registry: Registry): Observer {
 }
 
 /** A histogram without labels whose values are kept elsewhere: all that a registry asks of a metric is its name, and the rest when it is collected. */
-function histogramOf (spread: Spread, { name, help, bounds }: { name: string, help: string, bounds: readonly number[] }): Histogram {
+function histogramOf (spread: Spread, name: string, help: string): Histogram {
   const metric = {
     name,
     async get () {
       const counts = spread.cumulative()
-      const buckets = [...bounds, '+Inf'].map((le, i) => ({ metricName: `${name}_bucket`, labels: { le }, value: counts[i] }))
-      const total = counts.at(-1)
-      return { name, help, type: 'histogram', aggregator: 'sum', values: [...buckets, { metricName: `${name}_sum`, labels: {}, value: spread.sum }, { metricName: `${name}_count`, labels: {}, value: total }] }
+      const buckets = [...spread.bounds, '+Inf'].map((le, i) => ({ metricName: `${name}_bucket`, labels: { le }, value: counts[i] }))
+      const totals = [{ metricName: `${name}_sum`, labels: {}, value: spread.sum }, { metricName: `${name}_count`, labels: {}, value: counts.at(-1) }]
+      return { name, help, type: 'histogram', aggregator: 'sum', values: [...buckets, ...totals] }
     }
   }
   return metric as unknown as Histogram

@@ -1,12 +1,13 @@
 /** How measured values are spread, for what is measured so often that a metrics library is not to hear of each. */
 export class Spread {
-  readonly #bounds: Float64Array
+  /** Upper ends of the ranges. */
+  readonly bounds: readonly number[]
   readonly #counts: Float64Array
   #sum = 0
 
-  /** @param bounds upper ends of the ranges, each included in its own, ascending; above the last one there is another range */
+  /** @param bounds ascending, each included in its own range; above the last one there is another range */
   constructor (bounds: readonly number[]) {
-    this.#bounds = Float64Array.from(bounds)
+    this.bounds = bounds
     this.#counts = new Float64Array(bounds.length + 1)
   }
 
@@ -14,7 +15,7 @@ export class Spread {
   get sum (): number { return this.#sum }
 
   add (value: number): void {
-    const bounds = this.#bounds
+    const { bounds } = this
     let range = 0
     while (range < bounds.length && value > (bounds[range] as number)) range++
     this.#counts[range] = (this.#counts[range] as number) + 1

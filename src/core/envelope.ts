@@ -84,12 +84,15 @@ export function decodeEnvelope (bytes: Buffer, start = 0, end = bytes.length): M
   const epoch = fieldEnd(bytes, exclude + 1, line)
   const offset = fieldEnd(bytes, epoch + 1, line)
   if (offset === line) return undefined
+  const published = decimal(bytes, start + 2, at)
+  const place = offset > epoch + 1 && epoch > exclude + 1 ? decimal(bytes, epoch + 1, offset) : undefined
+  if (Number.isNaN(published) || Number.isNaN(place)) return undefined
   return {
     event: bytes.toString('latin1', offset + 1, line),
-    at: decimal(bytes, start + 2, at),
+    at: published,
     volatile: volatile > at + 1,
     exclude: exclude > volatile + 1 ? bytes.toString('latin1', volatile + 1, exclude) : undefined,
-    position: offset > epoch + 1 && epoch > exclude + 1 ? { epoch: bytes.toString('latin1', exclude + 1, epoch), offset: decimal(bytes, epoch + 1, offset) } : undefined,
+    position: place === undefined ? undefined : { epoch: bytes.toString('latin1', exclude + 1, epoch), offset: place },
     json: bytes.subarray(line + 1, end)
   }
 }
@@ -101,9 +104,9 @@ function fieldEnd (bytes: Buffer, from: number, line: number): number {
   return end
 }
 
-/** The number that stands here; `NaN` where there is anything but digits. */
+/** The number that stands here; `NaN` where there is anything but digits, or nothing. */
 function decimal (bytes: Buffer, from: number, to: number): number {
-  let value = 0
+  let value = from < to ? 0 : NaN
   for (let i = from; i < to; i++) {
     const digit = (bytes[i] as number) - ZERO
     if (digit < 0 || digit > 9) return NaN

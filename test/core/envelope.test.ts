@@ -7,7 +7,7 @@ const draft: Draft = { channel: 'chat:lobby', fallbackId: 'm-1', event: 'message
 const KINDS = [{}, { volatile: true }, { exclude: 'c_o-N' }, { volatile: true, exclude: 'x' }, { event: 'a.b:c-d_e' }, { data: 'é\u2028😀\n;' }, { event: '$join' }, { data: '' }, { data: '3;1\n' }]
 
 /** What is no envelope of this service. */
-const FOREIGN = ['', '\n', '{}', '{"type":"message"}\n', '1;1;;;;;message\n{}', '2\n{}', '2;2\n{}', '2;2;;\n{}', '2;2;;;;message\n{}', '2;2\n{;;;;;;}\n', '20;2;;;;;message\n{}', ';;;;\n{}', 'x'.repeat(1000)]
+const FOREIGN = ['', '\n', '{}', '{"type":"message"}\n', '1;1;;;;;message\n{}', '2\n{}', '2;2\n{}', '2;2;;\n{}', '2;2;;;;message\n{}', '2;2\n{;;;;;;}\n', '20;2;;;;;message\n{}', '2;;;;;;message\n{}', '2;x;;;;;message\n{}', '2;1e3;;;;;message\n{}', '2;2;;;e;x;message\n{}', '2;2;;;e;-7;message\n{}', ';;;;\n{}', 'x'.repeat(1000)]
 
 /** So many messages of all kinds. */
 function many (count: number): Publication[] {
@@ -65,9 +65,11 @@ t.test('what is of another version, or none of ours, is no message', async t => 
   }
 })
 
-t.test('a position is one only if it is whole, and a number', async t => {
-  for (const [fields, position] of [['e;7', { epoch: 'e', offset: 7 }], ['e;', undefined], [';7', undefined], ['e;x', { epoch: 'e', offset: NaN }], ['e;-7', { epoch: 'e', offset: NaN }]] as const) {
-    t.same(decodeEnvelope(Buffer.from(`2;2;;;${fields};message\n{}`))?.position, position, fields)
+t.test('a position is one only if it is whole', async t => {
+  for (const [fields, position] of [['e;7', { epoch: 'e', offset: 7 }], ['e;', undefined], [';7', undefined]] as const) {
+    const message = decodeEnvelope(Buffer.from(`2;2;;;${fields};message\n{}`))
+    t.equal(message?.at, 2)
+    t.strictSame(message?.position, position, fields)
   }
 })
 
@@ -83,5 +85,8 @@ t.test('of several that are not whole none arrives', async t => {
   const lines = ['3', '3;', '3;;', '3;0', `3;${length}`, `3;${length};`, `3;${length};${length + 1}`, `3;${length};${length - 1}`, `3;${2 * length};0`, `3;-1;${2 * length + 1}`, `3;${length};NaN`,
     `3;${length};Infinity`, `3;${length};${'9'.repeat(30)}`, `30;${length};${length}`, `3${length};${length}`, `3;${length};${length};`, `3;${length + 1};${length - 1}`]
   for (const line of lines) t.equal(decodePayload(Buffer.from(`${line}\n${envelope}${envelope}`)), undefined, line)
-  for (const text of FOREIGN) t.equal(decodePayload(Buffer.from(`3;${length};${text.length}\n${envelope}${text}`)), undefined, `${JSON.stringify(text)} among them`)
+  for (const text of FOREIGN) {
+    t.equal(decodePayload(Buffer.from(`3;${length};${text.length}\n${envelope}${text}`)), undefined, `${JSON.stringify(text)} last`)
+    t.equal(decodePayload(Buffer.from(`3;${text.length};${length}\n${text}${envelope}`)), undefined, `${JSON.stringify(text)} first`)
+  }
 })
